@@ -1,0 +1,40 @@
+# Two targets do all the set-up: make run, and make test. See CONTRIBUTING.md.
+
+GO ?= go
+export CGO_ENABLED ?= 0
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+
+.PHONY: build run test lint race fuzz sim bench generate clean
+
+build: ## the static binary, bin/tend
+	$(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/tend ./cmd/tend
+
+run: build ## guard the example programs, in the foreground
+	bin/tend run -c examples/tend.toml
+
+test: lint race ## all checks and tests, as .ci/run does
+
+lint:
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'gofmt would change these: gofmt -w .'; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	@scripts/vulncheck
+
+race:
+	$(GO) test ./...
+	CGO_ENABLED=1 $(GO) test -race -short ./...
+
+fuzz: ## every fuzz target for a while
+	scripts/fuzz 30s
+
+sim: ## a long run of the simulated world
+	$(GO) test ./internal/sim -run Sim -count=1 -timeout 0 -sim.steps 100000000
+
+bench: build ## tend, the bare limit and the peers, side by side
+	$(GO) run ./bench -tend bin/tend
+
+generate: ## what is made from the code: the reference pages, the schema, the API's description
+	$(GO) run ./cmd/tend-docs
+
+clean:
+	rm -rf bin

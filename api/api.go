@@ -1,0 +1,264 @@
+// Package api is the protocol between the tend daemon and everybody else: the
+// wire types, the kinds of errors, the paths, and a Go client.
+//
+// The protocol is JSON over HTTP, on a unix socket or TCP. Times are RFC 3339,
+// sizes bytes, durations seconds. openapi.json describes it for other languages.
+// The package knows nothing of how the daemon works.
+package api
+
+import "time"
+
+// States of an instance, as supervisord names them but in lower case.
+const (
+	Stopped  = "stopped"
+	Waiting  = "waiting"  // for what it comes after
+	Starting = "starting" // spawned, not yet up for min_uptime
+	Running  = "running"
+	Backoff  = "backoff"  // ended too soon, waits before the next start
+	Stopping = "stopping" // told to end, or what it left behind is being ended
+	Draining = "draining" // no longer wanted, left to end by itself
+	Exited   = "exited"   // ended, and its policy doesn't start it again
+	Done     = "done"     // a task that succeeded
+	Failed   = "failed"   // too many failed starts
+)
+
+// Instance is one copy of a program, as GET /v1/programs lists it.
+type Instance struct {
+	Name          string     `json:"name"`    // "queue:0"
+	Program       string     `json:"program"` // "queue"
+	State         string     `json:"state"`
+	Ready         bool       `json:"ready"`
+	Healthy       *bool      `json:"healthy"` // null where no health is checked
+	Enabled       bool       `json:"enabled"`
+	Wanted        bool       `json:"wanted"`     // to be up, by configuration or by hand
+	PID           int        `json:"pid"`        // 0 when none
+	Generation    uint64     `json:"generation"` // counts the starts
+	Since         time.Time  `json:"since"`      // of the state
+	UptimeSeconds float64    `json:"uptime_seconds"`
+	Restarts      int        `json:"restarts"`
+	LastExit      *Exit      `json:"last_exit"`
+	CPUPercent    *float64   `json:"cpu_percent"`       // null where it isn't measured
+	MemoryBytes   *int64     `json:"memory_bytes"`      // null where it isn't measured
+	NextRun       *time.Time `json:"next_run"`          // the next start: of a schedule, or the end of a backoff
+	Message       string     `json:"message,omitempty"` // why it is so: what it waits for, what failed
+}
+
+// Up reports whether the instance is where it is wanted to be. A finished task
+// is up, and so is a program that nobody wants to run.
+func (i Instance) Up() bool {
+	switch {
+	case !i.Wanted:
+		return true
+	case i.State == Running, i.State == Done, i.State == Draining:
+		return true
+	case i.State == Exited:
+		return i.LastExit != nil && i.LastExit.Success
+	}
+	return false
+}
+
+// Exit says how a run ended.
+type Exit struct {
+	Code    int       `json:"code"`             // 0 when a signal ended it
+	Signal  string    `json:"signal,omitempty"` // "KILL"
+	At      time.Time `json:"at"`
+	Reason  string    `json:"reason"` // "exit 1", "signal KILL", "cannot start: …"
+	Success bool      `json:"success"`
+}
+
+// Program is a program's full view, as GET /v1/programs/{name} gives it.
+type Program struct {
+	Name      string         `json:"name"`
+	File      string         `json:"file"`
+	Line      int            `json:"line"`
+	Config    map[string]any `json:"config"` // every effective key
+	Instances []Instance     `json:"instances"`
+}
+
+// Act is the body of POST /v1/programs/{name}/{verb}.
+type Act struct {
+	NoWait bool   `json:"no_wait,omitempty"` // answer when it is begun, not when it is done
+	Signal string `json:"signal,omitempty"`  // of verb signal: "HUP" or "1"
+}
+
+// Result is what an action did to one instance.
+type Result struct {
+	Name    string `json:"name"`
+	OK      bool   `json:"ok"`
+	State   string `json:"state"`
+	Message string `json:"message"` // "started, pid 42", "exited 1 after 0.1 s, next try in 1.6 s"
+}
+
+// Results answers an action.
+type Results struct {
+	Results []Result `json:"results"`
+	// Pending is set where the configuration files hold changes that weren't
+	// applied, which a restart doesn't do.
+	Pending bool `json:"pending,omitempty"`
+}
+
+// Plan says what a reload would do, or did.
+type Plan struct {
+	Files       []string     `json:"files"`
+	Items       []PlanItem   `json:"items"`     // only what changes
+	Unchanged   int          `json:"unchanged"` // instances that aren't touched
+	Empties     bool         `json:"empties"`   // nothing would be left: needs allow_empty
+	Diagnostics []Diagnostic `json:"diagnostics,omitempty"`
+	Applied     bool         `json:"applied"`
+}
+
+// Empty reports whether the plan changes nothing.
+func (p Plan) Empty() bool { return len(p.Items) == 0 }
+
+// Actions of a plan.
+const (
+	PlanStart   = "start"   // new, or newly enabled
+	PlanStop    = "stop"    // removed or disabled
+	PlanDrain   = "drain"   // removed or disabled, left to end by itself
+	PlanRestart = "restart" // changed in a way that needs it
+	PlanLive    = "live"    // changed in place
+	PlanAdd     = "add"     // new, but not to be started (disabled, or autostart = false)
+	PlanRemove  = "remove"  // removed while not running
+)
+
+// PlanItem is what happens to one program.
+type PlanItem struct {
+	Program string       `json:"program"`
+	Action  string       `json:"action"`
+	Summary string       `json:"summary,omitempty"` // of a start: the command; of instances: "2 more"
+	Changes []PlanChange `json:"changes,omitempty"`
+}
+
+// PlanChange is a key whose value changes.
+type PlanChange struct {
+	Key   string `json:"key"`
+	Apply string `json:"apply"` // "live" or "restart"
+	Old   string `json:"old"`
+	New   string `json:"new"`
+}
+
+// ReloadOptions is the body of POST /v1/reload.
+type ReloadOptions struct {
+	AllowEmpty bool `json:"allow_empty,omitempty"`
+}
+
+// Diagnostic is something that a loader has to say of a configuration file.
+type Diagnostic struct {
+	File     string `json:"file"`
+	Line     int    `json:"line"` // from 1; 0: the file as a whole
+	Key      string `json:"key,omitempty"`
+	Severity string `json:"severity"` // "error" or "warning"
+	Message  string `json:"message"`
+	Hint     string `json:"hint,omitempty"`
+	// Text is the whole complaint as people read it, with the line and carets.
+	Text string `json:"text,omitempty"`
+}
+
+// Check is what `tend check --json` prints.
+type Check struct {
+	OK          bool             `json:"ok"`
+	Files       []string         `json:"files"`
+	Diagnostics []Diagnostic     `json:"diagnostics"`
+	Programs    []map[string]any `json:"programs"` // an object an instance
+}
+
+// Event is an entry of the numbered event log.
+type Event struct {
+	Seq         uint64       `json:"seq"`
+	At          time.Time    `json:"at"`
+	Kind        string       `json:"kind"`              // "state", "config.applied", …
+	Name        string       `json:"name,omitempty"`    // the instance, "queue:0"
+	Program     string       `json:"program,omitempty"` // "queue"
+	From        string       `json:"from,omitempty"`    // of kind "state"
+	To          string       `json:"to,omitempty"`
+	PID         int          `json:"pid,omitempty"`
+	Generation  uint64       `json:"generation,omitempty"`
+	Exit        *Exit        `json:"exit,omitempty"`
+	Message     string       `json:"message"`               // the event in words
+	Plan        *Plan        `json:"plan,omitempty"`        // of config.applied
+	Diagnostics []Diagnostic `json:"diagnostics,omitempty"` // of config.rejected
+}
+
+// Daemon describes the daemon, as GET /v1/daemon gives it.
+type Daemon struct {
+	PID       int       `json:"pid"`
+	Version   string    `json:"version"`
+	Started   time.Time `json:"started"`
+	Config    []string  `json:"config"` // files
+	State     string    `json:"state"`  // folder
+	Logs      string    `json:"logs"`   // folder
+	Reload    string    `json:"reload"` // "auto" or "manual"
+	Programs  int       `json:"programs"`
+	Instances int       `json:"instances"`
+	EventSeq  uint64    `json:"event_seq"` // number of the latest event
+	Pending   bool      `json:"pending"`   // files hold changes that aren't applied
+	Stopping  bool      `json:"stopping"`
+	Tree      string    `json:"tree"` // how a whole tree is found: "cgroup" or "subreaper"
+}
+
+// ShutdownOptions is the body of POST /v1/daemon/shutdown.
+type ShutdownOptions struct {
+	Now bool `json:"now,omitempty"` // kill instead of asking to end
+}
+
+// LogLine is one message of a log in the event-stream form: a piece of output of
+// whole lines. A line that grows over 64 KiB comes in pieces.
+//
+// GET /v1/programs/{name}/logs answers text/plain, the bytes as they are, for
+// one instance. With "Accept: text/event-stream" it answers events named "log"
+// with this as data, and takes a program or a pattern with several instances;
+// each event's id is a position from which a later request goes on (parameter
+// since, or the header Last-Event-ID). The events of the last lines asked for
+// have no id but the last of them, and with more than 32 instances an id comes
+// ten times a second at most. Bytes that aren't UTF-8 come as U+FFFD.
+type LogLine struct {
+	Name     string `json:"name"` // the instance
+	Text     string `json:"text"`
+	Position string `json:"position,omitempty"` // set by the Go client: the event's id
+	Missed   bool   `json:"missed,omitempty"`   // output before this was rotated away before it was read
+}
+
+// LogTrouble is the data of an event named "trouble": the log of an instance
+// can't be read any further. Those of others go on.
+type LogTrouble struct {
+	Name    string `json:"name"`
+	Message string `json:"message"`
+}
+
+// EventsMissed is the data of an event named "missed" among those of
+// GET /v1/events: so many events are no longer held.
+type EventsMissed struct {
+	Missed uint64 `json:"missed"`
+}
+
+// Health answers GET /healthz: the daemon's loop works.
+type Health struct {
+	OK bool `json:"ok"`
+}
+
+// Kinds of errors.
+const (
+	KindBadRequest  = "bad-request"
+	KindNotFound    = "not-found"
+	KindConflict    = "conflict"    // as things stand it can't be done
+	KindInvalid     = "invalid"     // the configuration has errors
+	KindEmpty       = "would-empty" // a reload would take everything away
+	KindForbidden   = "forbidden"
+	KindUnavailable = "unavailable" // the daemon is stopping
+	KindInternal    = "internal"
+)
+
+// Error is the protocol's error.
+type Error struct {
+	Kind        string       `json:"kind"`
+	Message     string       `json:"message"`
+	Hint        string       `json:"hint,omitempty"`
+	Diagnostics []Diagnostic `json:"diagnostics,omitempty"` // of kind invalid
+}
+
+func (e *Error) Error() string { return e.Message }
+
+// ErrorBody is the body of an answer that isn't a success.
+type ErrorBody struct {
+	Error *Error `json:"error"`
+}

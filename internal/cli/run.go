@@ -1,0 +1,58 @@
+package cli
+
+import (
+	"context"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+func (a *app) runCommand() *cobra.Command {
+	var o RunOptions
+	cmd := &cobra.Command{
+		Use:     "run [-- COMMAND ARG…]",
+		Short:   "guard the programs in the foreground",
+		GroupID: groupRun,
+		Long: `Starts the programs of the configuration and keeps them running, until it gets
+TERM or INT. With a command after -- it guards that one, named after it, without
+any file.
+
+The configuration is -c PATH, else $TEND_CONFIG, else tend.toml, tend.ini or
+Procfile in this folder, else /etc/tend/tend.toml, else supervisord's. PATH may
+be a folder: every *.toml and *.ini in it.`,
+		Example: `  tend run
+  tend run -c /etc/tend
+  tend run -- php artisan queue:work`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			dash := cmd.ArgsLenAtDash()
+			switch {
+			case dash < 0 && len(args) > 0, dash > 0:
+				return &failure{exitUsage, "run takes no names, not " + quote(args[0]), "a file: tend run -c PATH; a command: tend run -- COMMAND"}
+			case dash == 0 && len(args) == 0:
+				return &failure{exitUsage, "no command after --", "as in: tend run -- ./server -v"}
+			case dash == 0 && o.Config != "":
+				return misused("run takes -c PATH or a command, not both")
+			}
+			return nil
+		},
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	cmd.Flags().StringVarP(&o.Config, "config", "c", "", "`path` of a file, or of a folder of files")
+	cmd.Flags().IntVar(&o.ReadyFD, "ready-fd", 0, "for tend up")
+	cmd.Flags().MarkHidden("ready-fd")
+	return a.does(cmd, func(ctx context.Context, _ *cobra.Command, args []string) error {
+		if a.deps.Run == nil {
+			return failed("run isn't built in")
+		}
+		o.State = a.state
+		if o.State == "" {
+			o.State = os.Getenv("TEND_STATE")
+		}
+		o.Command = args
+		o.Detached = o.ReadyFD > 0
+		if status := a.deps.Run(ctx, o); status != 0 {
+			return exits(status) // it has said why
+		}
+		return nil
+	})
+}

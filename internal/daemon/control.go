@@ -1,0 +1,200 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"tend/api"
+	"tend/internal/engine"
+	"tend/internal/logs"
+	"tend/internal/server"
+	"tend/internal/spec"
+)
+
+// control is the daemon as the server sees it.
+type control struct{ d *Daemon }
+
+var _ server.Control = control{}
+
+func (c control) Instances(ctx context.Context) (list []api.Instance, err error) {
+	err = c.d.ask(ctx, func() { list = c.d.view() })
+	return list, err
+}
+
+func (c control) Program(ctx context.Context, name string) (*api.Program, error) {
+	var p *api.Program
+	err := c.d.ask(ctx, func() {
+		for _, i := range c.d.view() {
+			if i.Program != name && i.Name != name {
+				continue
+			}
+			if p == nil {
+				p = &api.Program{Name: i.Program}
+			}
+			p.Instances = append(p.Instances, i)
+		}
+		if p == nil {
+			if s := c.d.engine.Set().Program(name); s != nil { // it has no instances
+				p = &api.Program{Name: s.Name, Instances: []api.Instance{}}
+			}
+		}
+		if p == nil {
+			return
+		}
+		if s := c.d.engine.Set().Program(p.Name); s != nil {
+			p.File, p.Line, p.Config = s.Source.File, s.Source.Line, effective(s)
+		}
+	})
+	if err == nil && p == nil {
+		err = &api.Error{Kind: api.KindNotFound, Message: fmt.Sprintf("no program is named %q", name)}
+	}
+	return p, err
+}
+
+// effective returns every key of a program with the value in force.
+func effective(p *spec.Program) map[string]any {
+	m := make(map[string]any, len(spec.Fields))
+	for _, f := range spec.Fields {
+		m[f.Key] = f.JSON(p)
+	}
+	return m
+}
+
+func (c control) Act(ctx context.Context, verb, pattern string, act api.Act) (*api.Results, error) {
+	in := engine.Act{Verb: engine.Verb(verb), Pattern: pattern, NoWait: act.NoWait}
+	switch in.Verb {
+	case engine.Start, engine.Stop, engine.Restart:
+	case engine.Signal:
+		sig, err := spec.ParseSignal(act.Signal)
+		if err != nil {
+			return nil, &api.Error{Kind: api.KindBadRequest, Message: err.Error(), Hint: "use a name as HUP, or a number from 1 to 64"}
+		}
+		in.Signal = sig
+	default:
+		return nil, &api.Error{Kind: api.KindBadRequest, Message: fmt.Sprintf("unknown action %q", verb), Hint: "use start, stop, restart or signal"}
+	}
+	answer := make(chan engine.Answer, 1)
+	var cmd uint64
+	pending := false
+	begin := func() {
+		c.d.cmdSeq++
+		cmd = c.d.cmdSeq
+		c.d.cmds[cmd] = answer
+		in.Cmd = cmd
+		pending = c.d.pending && in.Verb == engine.Restart
+		c.d.step(in)
+	}
+	if err := c.d.ask(ctx, begin); err != nil {
+		return nil, err
+	}
+	select {
+	case a := <-answer:
+		return resultsView(a, pending)
+	case <-ctx.Done():
+		c.d.post(func() {
+			delete(c.d.cmds, cmd)
+			c.d.step(engine.Cancel{Cmd: cmd})
+		})
+		return nil, ctx.Err()
+	}
+}
+
+func resultsView(a engine.Answer, pending bool) (*api.Results, error) {
+	if r := a.Refused; r != nil {
+		kind := api.KindUnavailable
+		if r.NotFound {
+			kind = api.KindNotFound
+		}
+		return nil, &api.Error{Kind: kind, Message: r.Message, Hint: r.Hint}
+	}
+	v := &api.Results{Results: make([]api.Result, len(a.Results)), Pending: pending}
+	for i, r := range a.Results {
+		v.Results[i] = api.Result{Name: r.Name, OK: r.OK, State: r.State.String(), Message: r.Message}
+	}
+	return v, nil
+}
+
+func (c control) Plan(ctx context.Context) (*api.Plan, error) {
+	return c.load(ctx, reloadRequest{why: forPlan})
+}
+
+func (c control) Reload(ctx context.Context, o api.ReloadOptions) (*api.Plan, error) {
+	return c.load(ctx, reloadRequest{why: byCommand, allowEmpty: o.AllowEmpty})
+}
+
+func (c control) load(ctx context.Context, r reloadRequest) (*api.Plan, error) {
+	type result struct {
+		plan *api.Plan
+		err  *api.Error
+	}
+	done := make(chan result, 1)
+	r.reply = func(p *api.Plan, err *api.Error) { done <- result{p, err} }
+	c.d.post(func() { c.d.reload(r) })
+	select {
+	case got := <-done:
+		if got.err != nil {
+			return nil, got.err
+		}
+		return got.plan, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (c control) Daemon(ctx context.Context) (*api.Daemon, error) {
+	d := c.d
+	v := &api.Daemon{Version: d.opts.Version, Started: d.started.Round(0), State: d.place.state, Tree: "subreaper"}
+	if d.host.Capabilities().Cgroup != "" {
+		v.Tree = "cgroup"
+	}
+	err := d.ask(ctx, func() {
+		set := d.engine.Set()
+		v.PID, v.Logs, v.Reload = d.pid, d.place.logs, string(set.Daemon.Reload)
+		v.Programs, v.Instances = len(set.Programs), d.engine.Instances()
+		v.EventSeq, v.Pending, v.Stopping = d.events.Last(), d.pending, d.engine.Stopping()
+		v.Config = []string{}
+		if d.files != nil {
+			v.Config = d.files.Files
+		}
+	})
+	return v, err
+}
+
+func (c control) Shutdown(ctx context.Context, o api.ShutdownOptions) error {
+	return c.d.ask(ctx, func() {
+		c.d.step(engine.Shutdown{Now: o.Now})
+		c.d.asked = true
+	})
+}
+
+func (c control) Logs(ctx context.Context, pattern string) ([]server.LogFile, error) {
+	var list []server.LogFile
+	err := c.d.ask(ctx, func() {
+		for _, v := range c.d.engine.Views() {
+			if !matches(pattern, v.Name, v.Spec.Name) {
+				continue
+			}
+			out, _ := destinations(v.Name, v.Spec, c.d.place.logs, nil)
+			if out.Mode == logs.File {
+				list = append(list, server.LogFile{Name: v.Name, Path: out.Path, Keep: out.Keep})
+			}
+		}
+	})
+	if err == nil && len(list) == 0 {
+		err = &api.Error{Kind: api.KindNotFound, Message: fmt.Sprintf("no log of a program named %q", pattern)}
+	}
+	return list, err
+}
+
+func matches(pattern, name, program string) bool {
+	for _, s := range []string{name, program} {
+		if s == pattern {
+			return true
+		}
+		if ok, _ := filepath.Match(pattern, s); ok {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,429 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tend/internal/engine"
+	"tend/internal/event"
+	"tend/internal/logs"
+	"tend/internal/proc"
+	"tend/internal/spec"
+	"tend/internal/unit"
+)
+
+// instance is the daemon's hold on one instance: its process and its output.
+// It belongs to the loop.
+type instance struct {
+	id       engine.ID
+	name     string
+	tree     string // the name of its processes
+	spec     *spec.Program
+	gen      uint64 // of process
+	process  *proc.Process
+	out, err *logs.Stream // err is nil where it is merged
+	spawning bool
+	early    []proc.Fact // that came before the answer to the spawn
+	gone     bool        // forgotten while something of it was under way
+}
+
+// do carries out one effect.
+func (d *Daemon) do(f engine.Effect) {
+	switch f := f.(type) {
+	case engine.Spawn:
+		d.spawn(f)
+	case engine.Kernel:
+		d.signal(f)
+	case engine.StopCommand:
+		d.stopCommand(f)
+	case engine.Configure:
+		d.configure(f)
+	case engine.Forget:
+		d.forget(f)
+	default:
+		panic(fmt.Sprintf("daemon: unknown effect %T", f))
+	}
+}
+
+// spawned is the answer of a spawn that was carried out beside the loop.
+type spawned struct {
+	out, err *logs.Stream
+	process  *proc.Process
+	failure  error
+}
+
+func (d *Daemon) spawn(f engine.Spawn) {
+	n := d.instances[f.ID]
+	if n == nil {
+		n = &instance{id: f.ID}
+		d.instances[f.ID] = n
+	}
+	n.name, n.tree, n.spec, n.gen, n.spawning = f.Name, treeName(f.Spec, f.Index), f.Spec, f.Gen, true
+	have := spawned{out: n.out, err: n.err}
+	logDir := d.place.logs
+	d.spawns.put(func() {
+		got := d.start(f, have, logDir)
+		d.post(func() { d.onSpawned(n, f, got) })
+	})
+}
+
+// start makes the pipes and the process of an attempt. It runs beside the loop.
+func (d *Daemon) start(f engine.Spawn, s spawned, logDir string) spawned {
+	account, err := lookup(f.Spec)
+	if err != nil {
+		s.failure = err
+		return s
+	}
+	out, errOut := destinations(f.Name, f.Spec, logDir, account)
+	if s.out == nil {
+		if s.out, err = d.capture.Pipe(f.Name, out); err != nil {
+			s.failure = fmt.Errorf("cannot start: no pipe for the output: %w", err)
+			return s
+		}
+	}
+	if errOut != nil && s.err == nil {
+		if s.err, err = d.capture.Pipe(f.Name, *errOut); err != nil {
+			s.failure = fmt.Errorf("cannot start: no pipe for the output: %w", err)
+			return s
+		}
+	}
+	attempt := d.attempt(uint64(f.ID)<<32|uint64(uint32(f.Gen)), f.Index, f.Spec, account)
+	attempt.Argv = f.Spec.Command.Args()
+	s.process, s.failure = d.run(attempt, s.out, s.err)
+	return s
+}
+
+// run spawns an attempt whose output goes to the given streams; errs is nil
+// where standard error is merged.
+func (d *Daemon) run(a *proc.Attempt, out, errs *logs.Stream) (*proc.Process, error) {
+	stdout, err := out.Writer()
+	if err != nil {
+		return nil, fmt.Errorf("cannot start: %w", err)
+	}
+	defer unix.Close(stdout)
+	a.Stdin, a.Stdout, a.Stderr = -1, stdout, stdout
+	if errs != nil {
+		stderr, err := errs.Writer()
+		if err != nil {
+			return nil, fmt.Errorf("cannot start: %w", err)
+		}
+		defer unix.Close(stderr)
+		a.Stderr = stderr
+	}
+	return d.host.Spawn(a)
+}
+
+// attempt fills in all but the command and the descriptors.
+func (d *Daemon) attempt(tag uint64, index int, p *spec.Program, account *proc.Account) *proc.Attempt {
+	tree := treeName(p, index)
+	env, mark := d.environ.of(tree, index, p, account)
+	a := &proc.Attempt{Tag: tag, Name: tree, Mark: mark, Env: env, Dir: p.Directory, Umask: -1, NoNewPrivs: p.NoNewPrivileges}
+	if account != nil {
+		a.Cred = &account.Cred
+	}
+	if p.Umask.Set {
+		a.Umask = p.Umask.Value
+	}
+	if p.Nice.Set {
+		a.Nice = &p.Nice.Value
+	}
+	if p.OOMScoreAdj.Set {
+		a.OOMScoreAdj = &p.OOMScoreAdj.Value
+	}
+	for limit, value := range p.Limits {
+		a.Limits = append(a.Limits, proc.Rlimit{Resource: proc.Limits[limit], Soft: value.Soft, Hard: value.Hard})
+	}
+	return a
+}
+
+// treeName names the processes of an instance, whatever name it is shown by:
+// that changes when the number of instances does.
+func treeName(p *spec.Program, index int) string { return p.Name + ":" + strconv.Itoa(index) }
+
+// lookup returns the account that a program runs as, nil for the daemon's own.
+func lookup(p *spec.Program) (*proc.Account, error) {
+	if p.User == "" && p.Group == "" {
+		return nil, nil
+	}
+	return proc.LookupUser(p.User, p.Group)
+}
+
+// destinations returns where the output of an instance goes; err is nil where
+// standard error is merged.
+func destinations(name string, p *spec.Program, logDir string, account *proc.Account) (out logs.Options, err *logs.Options) {
+	out = logs.Options{MaxSize: p.Log.MaxSize, Keep: p.Log.Keep, Timestamp: p.Log.Timestamp, UID: -1, GID: -1}
+	if account != nil {
+		out.UID, out.GID = int(account.Cred.UID), int(account.Cred.GID)
+	}
+	if p.Log.Stderr != "" {
+		e := out
+		e.Mode, e.Path = destination(p.Log.Stderr)
+		err = &e
+	}
+	file := p.Log.File
+	if file == "" {
+		file = filepath.Join(logDir, spec.FileName(name)+".log")
+	}
+	out.Mode, out.Path = destination(file)
+	return out, err
+}
+
+func destination(file string) (logs.Mode, string) {
+	switch file {
+	case "inherit":
+		return logs.Inherit, ""
+	case "none":
+		return logs.None, ""
+	}
+	return logs.File, file
+}
+
+func (d *Daemon) onSpawned(n *instance, f engine.Spawn, got spawned) {
+	n.spawning = false
+	n.out, n.err, n.process = got.out, got.err, got.process
+	if n.name != f.Name || n.spec != f.Spec {
+		d.redirect(n) // it was renamed or changed meanwhile
+	}
+	if got.failure != nil {
+		d.step(engine.Fact{ID: n.id, Event: unit.SpawnFailed{Gen: f.Gen, Err: failure(got.failure)}})
+	} else {
+		d.step(engine.Fact{ID: n.id, Event: unit.Spawned{Gen: f.Gen, PID: got.process.Pid()}})
+	}
+	early := n.early
+	n.early = nil
+	for _, fact := range early {
+		d.onFact(fact)
+	}
+	if n.gone {
+		d.release(n)
+	}
+}
+
+// failure words why a start failed, with what to do about it.
+func failure(err error) string {
+	s := err.Error()
+	if !strings.HasPrefix(s, "cannot start") {
+		s = "cannot start: " + s
+	}
+	if h, ok := err.(interface{ Hint() string }); ok && h.Hint() != "" {
+		s += " (" + h.Hint() + ")"
+	}
+	return s
+}
+
+// aside marks the tags of processes that aren't an instance's leader.
+const aside = 1 << 63
+
+// onProc takes a fact of proc's into the loop.
+func (d *Daemon) onProc(f proc.Fact) { d.post(func() { d.onFact(f) }) }
+
+func (d *Daemon) onFact(f proc.Fact) {
+	var tag uint64
+	switch f := f.(type) {
+	case proc.Ended:
+		tag = f.Tag
+	case proc.Emptied:
+		tag = f.Tag
+	}
+	if tag&aside != 0 {
+		return
+	}
+	n := d.instances[engine.ID(tag>>32)]
+	if n == nil || uint32(n.gen) != uint32(tag) {
+		return
+	}
+	if n.spawning {
+		n.early = append(n.early, f)
+		return
+	}
+	var ev unit.Event
+	switch f := f.(type) {
+	case proc.Ended:
+		ev = unit.Ended{Gen: n.gen, Code: f.Status.Code, Signal: spec.Signal(f.Status.Signal), Core: f.Status.CoreDump, Left: f.Left}
+	case proc.Emptied:
+		ev = unit.Emptied{Gen: n.gen}
+	}
+	d.step(engine.Fact{ID: n.id, Event: ev})
+}
+
+// signal carries out a signal to the processes of an instance, beside the loop
+// but in the order given: finding a whole tree may take long.
+func (d *Daemon) signal(f engine.Kernel) {
+	n := d.instances[f.ID]
+	if n == nil || n.process == nil {
+		return
+	}
+	p, name := n.process, n.name
+	d.kernel.put(func() {
+		var err error
+		switch a := f.Action.(type) {
+		case unit.Signal:
+			if a.Group {
+				err = p.SignalGroup(syscall.Signal(a.Sig))
+			} else {
+				err = p.Signal(syscall.Signal(a.Sig))
+			}
+		case unit.Sweep:
+			err = p.SignalTree(syscall.Signal(a.Sig))
+		case unit.Kill:
+			err = p.KillTree()
+		default:
+			panic(fmt.Sprintf("daemon: unknown action %T", a))
+		}
+		if err != nil && err != os.ErrProcessDone {
+			d.post(func() { d.trouble(n, name, err.Error()) })
+		}
+	})
+}
+
+// trouble tells of something about an instance that its state doesn't show.
+func (d *Daemon) trouble(n *instance, name, message string) {
+	d.tell(event.Event{Kind: event.Warning, Program: n.spec.Name, Name: name, Message: message})
+}
+
+// stopCommand runs an instance's stop command as part of its tree. Where that
+// can't be done the stop signal is sent: better than waiting for the kill.
+func (d *Daemon) stopCommand(f engine.StopCommand) {
+	n := d.instances[f.ID]
+	if n == nil || n.process == nil {
+		return
+	}
+	out, errs, leader := n.out, n.err, n.process
+	d.spawns.put(func() {
+		account, err := lookup(f.Spec)
+		if err == nil {
+			a := d.attempt(aside|uint64(f.ID)<<32|uint64(uint32(f.Gen)), f.Index, f.Spec, account)
+			a.Argv = f.Spec.StopCommand.Args()
+			a.Env = append(slices.Clip(a.Env), "TEND_PID="+strconv.Itoa(f.PID))
+			_, err = d.run(a, out, errs)
+		}
+		if err != nil {
+			leader.SignalGroup(syscall.Signal(f.Spec.StopSignal))
+			d.post(func() {
+				d.trouble(n, f.Name, "the stop command failed, sent "+f.Spec.StopSignal.String()+" instead: "+failure(err))
+			})
+		}
+	})
+}
+
+// configure gives an instance another name or other live values.
+func (d *Daemon) configure(f engine.Configure) {
+	n := d.instances[f.ID]
+	if n == nil {
+		return // never started: everything is taken from the spec when it is
+	}
+	n.name, n.spec = f.Name, f.Spec
+	if !n.spawning {
+		d.redirect(n)
+	}
+}
+
+// redirect brings the streams of an instance in line with its spec. A stderr
+// that gets or loses a file of its own keeps its pipe until the next start.
+func (d *Daemon) redirect(n *instance) {
+	if n.out == nil {
+		return
+	}
+	out, errOut := destinations(n.name, n.spec, d.place.logs, nil)
+	err := n.out.Configure(out)
+	if err == nil && n.err != nil {
+		if errOut == nil {
+			errOut = &out
+		}
+		err = n.err.Configure(*errOut)
+	}
+	if err != nil {
+		d.trouble(n, n.name, "cannot change where its output goes: "+err.Error())
+	}
+}
+
+// forget drops an instance that is gone for good.
+func (d *Daemon) forget(f engine.Forget) {
+	n := d.instances[f.ID]
+	if n == nil {
+		return
+	}
+	n.gone = true
+	if !n.spawning {
+		d.release(n)
+	}
+}
+
+func (d *Daemon) release(n *instance) {
+	delete(d.instances, n.id)
+	tree, host := n.tree, d.host
+	streams := []*logs.Stream{n.out, n.err}
+	d.kernel.put(func() { // after the signals to it
+		for _, s := range streams {
+			if s != nil {
+				ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+				s.Drain(ctx) // a destination that fails has been told of
+				cancel()
+				s.Close()
+			}
+		}
+		host.Forget(tree)
+	})
+}
+
+// environ makes the environments of programs.
+type environ struct {
+	base []string // the daemon's, without what belongs to a supervised program
+	mark string   // the name and beginning of the mark
+}
+
+// markName is the variable by which the descendants of a program are known even
+// when they have left its session. Its value names the daemon and the instance.
+const markName = "TEND_MARK"
+
+func newEnviron(env []string, hash string) environ {
+	base := make([]string, 0, len(env))
+	for _, kv := range env {
+		name, _, _ := strings.Cut(kv, "=")
+		switch name {
+		case "TEND_PROGRAM", "TEND_INSTANCE", "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_USEC", "WATCHDOG_PID", markName:
+		default:
+			base = append(base, kv)
+		}
+	}
+	return environ{base: base, mark: markName + "=" + hash + "/"}
+}
+
+// of returns the environment of an instance, and the entry of it that marks it.
+func (e environ) of(tree string, index int, p *spec.Program, account *proc.Account) (env []string, mark string) {
+	set := make(map[string]string, len(p.Env)+6)
+	if account != nil && p.User != "" {
+		set["HOME"], set["USER"], set["LOGNAME"] = account.Home, account.Name, account.Name
+		if account.Shell != "" {
+			set["SHELL"] = account.Shell
+		}
+	}
+	for k, v := range p.Env {
+		set[k] = v
+	}
+	set["TEND_PROGRAM"], set["TEND_INSTANCE"] = p.Name, strconv.Itoa(index)
+	mark = e.mark + tree
+	env = make([]string, 0, len(e.base)+len(set)+1)
+	for _, kv := range e.base {
+		k, _, _ := strings.Cut(kv, "=")
+		if _, replaced := set[k]; !replaced {
+			env = append(env, kv)
+		}
+	}
+	for k, v := range set {
+		env = append(env, k+"="+v)
+	}
+	return append(env, mark), mark
+}
+
+// drainTime bounds the wait for the last output of an instance that goes.
+const drainTime = 2 * time.Second

@@ -1,0 +1,135 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"tend/internal/spec"
+)
+
+// place is where a daemon keeps its things.
+type place struct {
+	state string // folder of the socket and the lock
+	logs  string // folder of the programs' output
+}
+
+func (p place) socket() string { return filepath.Join(p.state, "tend.sock") }
+
+// hash tells the daemons of one machine apart by their state folders.
+func (p place) hash() string {
+	h := fnv.New64a()
+	h.Write([]byte(p.state))
+	return strconv.FormatUint(h.Sum64(), 36)
+}
+
+// choosePlace decides on the folders. A configuration below /etc/tend has the
+// system's places, any other one a .tend folder beside it.
+func choosePlace(o Options, d spec.Daemon) (place, error) {
+	base := "."
+	if o.Config != "" {
+		base = filepath.Dir(o.Config)
+		if info, err := os.Stat(o.Config); err == nil && info.IsDir() {
+			base = o.Config
+		}
+	}
+	base, err := filepath.Abs(base)
+	if err != nil {
+		return place{}, err
+	}
+	system := base == "/etc/tend" || strings.HasPrefix(base, "/etc/tend/")
+	var p place
+	switch {
+	case o.State != "":
+		p.state = o.State
+	case d.State != "":
+		p.state = d.State
+	case system:
+		p.state = "/run/tend"
+	default:
+		p.state = filepath.Join(base, ".tend")
+	}
+	switch {
+	case d.Logs != "":
+		p.logs = d.Logs
+	case system && o.State == "":
+		p.logs = "/var/log/tend"
+	default:
+		p.logs = filepath.Join(p.state, "logs")
+	}
+	for _, dir := range []*string{&p.state, &p.logs} {
+		if *dir, err = filepath.Abs(*dir); err != nil {
+			return place{}, err
+		}
+	}
+	return p, nil
+}
+
+// findPlace decides on the folders, and makes that of the state.
+func findPlace(o Options, d spec.Daemon) (place, error) {
+	p, err := choosePlace(o, d)
+	if err != nil {
+		return place{}, err
+	}
+	fresh := false
+	if _, err := os.Stat(p.state); errors.Is(err, os.ErrNotExist) {
+		fresh = true
+	}
+	if err := os.MkdirAll(p.state, 0o755); err != nil {
+		return place{}, hinted{fmt.Errorf("cannot make the state folder: %w", err), "name another one with --state"}
+	}
+	if fresh && filepath.Base(p.state) == ".tend" {
+		// The folder lies in people's projects: keep it out of their commits.
+		os.WriteFile(filepath.Join(p.state, ".gitignore"), []byte("*\n"), 0o644)
+	}
+	return p, nil
+}
+
+// hinted is an error that says what to do.
+type hinted struct {
+	error
+	hint string
+}
+
+func (h hinted) Hint() string  { return h.hint }
+func (h hinted) Unwrap() error { return h.error }
+
+// lock is the right to be the only daemon on a state folder. The kernel gives it
+// back however the daemon ends; the pid in the file is for people.
+type lock struct {
+	file *os.File
+	pid  string // path of the pid file
+}
+
+func takeLock(state string) (*lock, error) {
+	path := filepath.Join(state, "lock")
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_CLOEXEC, 0o644)
+	if err != nil {
+		return nil, hinted{fmt.Errorf("cannot use the state folder: %w", err), "name another one with --state"}
+	}
+	pidFile := filepath.Join(state, "tend.pid")
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		if err == syscall.EWOULDBLOCK {
+			pid, _ := os.ReadFile(pidFile)
+			return nil, hinted{fmt.Errorf("another tend (pid %s) guards %s", strings.TrimSpace(string(pid)), state),
+				"tend status shows what it runs, tend reload applies changed files; another state folder is named with --state"}
+		}
+		return nil, fmt.Errorf("cannot lock %s: %w", path, err)
+	}
+	if err := os.WriteFile(pidFile, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("cannot write the pid file: %w", err)
+	}
+	return &lock{f, pidFile}, nil
+}
+
+func (l *lock) release() {
+	os.Remove(l.pid)
+	l.file.Close()
+}

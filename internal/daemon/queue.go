@@ -1,0 +1,65 @@
+package daemon
+
+import "sync"
+
+// inbox is the loop's mailbox. It has no bound, since those who post must not
+// block: the reaper that tells of an end, above all.
+type inbox struct {
+	mu   sync.Mutex
+	list []func()
+	wake chan struct{} // holds a token while there is mail; made with room for one
+}
+
+func (b *inbox) put(f func()) {
+	b.mu.Lock()
+	b.list = append(b.list, f)
+	b.mu.Unlock()
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (b *inbox) take() []func() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	list := b.list
+	b.list = nil
+	return list
+}
+
+// queue runs jobs in the order given, at most limit at a time. Its goroutines
+// exist only while there is work.
+type queue struct {
+	limit   int
+	mu      sync.Mutex
+	jobs    []func()
+	workers int
+}
+
+func (q *queue) put(job func()) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.jobs = append(q.jobs, job)
+	if q.workers < q.limit {
+		q.workers++
+		go q.work()
+	}
+}
+
+func (q *queue) work() {
+	for {
+		q.mu.Lock()
+		if len(q.jobs) == 0 {
+			q.jobs = nil
+			q.workers--
+			q.mu.Unlock()
+			return
+		}
+		job := q.jobs[0]
+		q.jobs[0] = nil
+		q.jobs = q.jobs[1:]
+		q.mu.Unlock()
+		job()
+	}
+}

@@ -1,0 +1,845 @@
+// Package engine is all units together, as a value: it takes inputs (a wanted
+// set, a command, a fact about a process, a tick) and returns effects, events,
+// answers, and the time at which it wants to be woken.
+//
+// It is pure. It starts no process, reads no clock, and makes no goroutine; the
+// daemon that owns it carries the effects out and feeds the facts back. What it
+// holds always, whatever the order of its inputs: never two processes for one
+// instance; a program that is wanted and may run gets to run; one that isn't
+// wanted comes to rest, with everything that it started gone; a stop overtakes a
+// start.
+package engine
+
+import (
+	"container/heap"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"tend/internal/event"
+	"tend/internal/spec"
+	"tend/internal/unit"
+)
+
+// An ID names an instance for as long as the engine knows it, and never another.
+type ID uint32
+
+// An Input is something that the engine is told.
+type Input interface{ input() }
+
+type (
+	// Desired is a new wanted world; it has passed all checks.
+	Desired struct{ Set *spec.Set }
+	// Act is a command of a person or a program. It is answered under Cmd.
+	Act struct {
+		Cmd     uint64
+		Verb    Verb
+		Pattern string      // a program, an instance, or a glob over both
+		Signal  spec.Signal // of verb Signal
+		NoWait  bool        // answer at once, not when it is done
+	}
+	// Cancel drops a command whose asker has gone. What it began goes on.
+	Cancel struct{ Cmd uint64 }
+	// Fact is something that happened to the process of an instance.
+	Fact struct {
+		ID    ID
+		Event unit.Event
+	}
+	// Shutdown stops everything, for good. Now kills.
+	Shutdown struct{ Now bool }
+	// Tick says that the time of Wake has come.
+	Tick struct{}
+)
+
+func (Desired) input()  {}
+func (Act) input()      {}
+func (Cancel) input()   {}
+func (Fact) input()     {}
+func (Shutdown) input() {}
+func (Tick) input()     {}
+
+// A Verb is what an [Act] does.
+type Verb string
+
+const (
+	Start   Verb = "start"
+	Stop    Verb = "stop"
+	Restart Verb = "restart"
+	Signal  Verb = "signal"
+)
+
+// Output is what comes of an input.
+type Output struct {
+	Do     []Effect // in order per instance
+	Say    []event.Event
+	Answer []Answer
+	Wake   time.Time // when a Tick is wanted; zero: never
+	Exit   *int      // the shutdown is complete: the daemon's exit status
+}
+
+// An Effect is something to be done for one instance.
+type Effect interface{ effect() }
+
+type (
+	// Spawn starts generation Gen; unit.Spawned or unit.SpawnFailed answers it.
+	Spawn struct {
+		ID    ID
+		Gen   uint64
+		Name  string
+		Index int
+		Spec  *spec.Program // of this instance
+	}
+	// Kernel is an effect on the processes of an instance: a unit.Signal,
+	// unit.Sweep or unit.Kill.
+	Kernel struct {
+		ID     ID
+		Action unit.Action
+	}
+	// StopCommand runs the stop command of generation Gen.
+	StopCommand struct {
+		ID    ID
+		Gen   uint64
+		Name  string
+		Index int
+		PID   int
+		Spec  *spec.Program
+	}
+	// Configure says that the name or a live value outside the engine's own
+	// policies may have changed: where the output goes.
+	Configure struct {
+		ID   ID
+		Name string
+		Spec *spec.Program
+	}
+	// Forget says that an instance is gone for good.
+	Forget struct {
+		ID   ID
+		Name string
+	}
+)
+
+func (Spawn) effect()       {}
+func (Kernel) effect()      {}
+func (StopCommand) effect() {}
+func (Configure) effect()   {}
+func (Forget) effect()      {}
+
+// An Answer ends a command.
+type Answer struct {
+	Cmd     uint64
+	Results []Result
+	Refused *Refusal // the command was not begun
+}
+
+// Result is what a command did to one instance.
+type Result struct {
+	Name    string
+	OK      bool
+	State   unit.State
+	Message string
+}
+
+// Refusal says why a command was not begun.
+type Refusal struct {
+	NotFound bool // nothing matches; else the engine is shutting down
+	Message  string
+	Hint     string
+}
+
+// An Engine is all programs as they are wanted and as they are.
+type Engine struct {
+	chance func() float64
+	set    *spec.Set
+
+	programs map[string]*program
+	order    []*program // as they are shown: those of the set, then those that leave
+	entries  map[ID]*entry
+	lastID   ID
+	due      deadlines
+	touched  []*program // whose neighbours in the graph must be looked at
+
+	stopping bool
+	rested   bool // an instance came to rest in this step
+	status   int  // the exit status of a complete shutdown
+
+	now time.Time
+	out Output
+}
+
+// A program is the engine's view of one program: its instances and neighbours.
+type program struct {
+	spec    *spec.Program
+	entries []*entry // by index; those that leave too
+	leaving bool     // no longer in the set
+	leavers int      // instances that leave
+	held    int      // instances with a wish that waits, see entry.held
+	touched bool
+	after   []*program // which must be ready before this one
+	before  []*program // which wait for this one
+
+	lastDown int // in before, see heldBack
+}
+
+// An entry is one instance.
+type entry struct {
+	id      ID
+	program *program
+	index   int
+	name    string
+	unit    *unit.Unit
+	manual  manual
+	leaving bool       // to be forgotten when at rest
+	held    unit.Event // a Down, Drain or Restart that waits for those that come after it
+	waiting bool       // the unit was told last that its start has to wait
+	message string     // of the last change
+	waits   []wait
+	heapPos int // in due; -1: not there
+}
+
+// manual is what a person wished by hand, over the configuration.
+type manual uint8
+
+const (
+	byConfig manual = iota
+	wantUp
+	wantDown
+)
+
+// wait is a command that waits for an entry.
+type wait struct {
+	cmd  *command
+	slot int
+	verb Verb
+	gen  uint64 // of the entry when the command came
+}
+
+// command is an Act that isn't answered yet.
+type command struct {
+	id      uint64
+	results []Result
+	open    int // results still missing
+}
+
+// New returns an engine without programs. chance returns numbers from 0 up to 1.
+func New(chance func() float64) *Engine {
+	return &Engine{chance: chance, set: &spec.Set{}, programs: make(map[string]*program), entries: make(map[ID]*entry)}
+}
+
+// Set returns the wanted world.
+func (e *Engine) Set() *spec.Set { return e.set }
+
+// Stopping reports whether a shutdown has begun.
+func (e *Engine) Stopping() bool { return e.stopping }
+
+// Step tells the engine one input and returns what comes of it.
+func (e *Engine) Step(now time.Time, in Input) Output {
+	e.now, e.out, e.rested = now, Output{}, false
+	switch in := in.(type) {
+	case Desired:
+		e.onDesired(in.Set)
+	case Act:
+		e.onAct(in)
+	case Cancel:
+		e.onCancel(in.Cmd)
+	case Fact:
+		if n := e.entries[in.ID]; n != nil {
+			e.tell(n, in.Event)
+		}
+	case Shutdown:
+		e.onShutdown(in.Now)
+	case Tick:
+		for len(e.due) > 0 && !now.Before(e.due[0].unit.Deadline()) {
+			e.tell(e.due[0], unit.Tick{})
+		}
+	default:
+		panic(fmt.Sprintf("engine: unknown input %T", in))
+	}
+	e.followGraph()
+	e.checkExit()
+	if len(e.due) > 0 {
+		e.out.Wake = e.due[0].unit.Deadline()
+	}
+	return e.out
+}
+
+// onDesired makes set the wanted world and does the least that leads there.
+func (e *Engine) onDesired(set *spec.Set) {
+	if e.stopping {
+		return
+	}
+	e.set = set
+	var starts []*entry
+	order := make([]*program, 0, len(set.Programs))
+	inSet := make(map[*program]bool, len(set.Programs))
+	for _, s := range set.Programs {
+		p := e.programs[s.Name]
+		if p == nil {
+			p = &program{}
+			e.programs[s.Name] = p
+		}
+		starts = append(starts, e.adopt(p, s)...)
+		order, inSet[p] = append(order, p), true
+	}
+	for _, p := range e.order {
+		if !inSet[p] {
+			order = append(order, p)
+		}
+	}
+	removed := order[len(set.Programs):]
+	e.order = order
+	e.linkGraph()
+	for _, p := range removed {
+		if p.leaving {
+			continue
+		}
+		p.leaving = true
+		for _, n := range p.entries {
+			e.dismiss(n)
+		}
+		e.touch(p)
+	}
+	for _, n := range starts {
+		e.start(n)
+	}
+	for _, p := range e.order { // the edges are new, and who was held by one may not be any more
+		if len(p.before) > 0 || p.held > 0 {
+			e.touch(p)
+		}
+		if hold := p.mustWait(); !hold {
+			for _, n := range p.entries {
+				e.tellHold(n, hold)
+			}
+		}
+	}
+}
+
+// adopt gives p the spec s and returns the instances that are to be started:
+// those are started when all wishes are known.
+func (e *Engine) adopt(p *program, s *spec.Program) (starts []*entry) {
+	old := p.spec
+	known := old != nil && !p.leaving
+	var changes []spec.Change
+	if old != nil {
+		changes = spec.Changes(old, s)
+	}
+	p.spec, p.leaving = s, false
+	if known && len(changes) == 0 {
+		for _, n := range p.entries {
+			// Only the manual start of a disabled program ends with a reload.
+			if !n.leaving && !s.Enabled && n.manual == wantUp {
+				n.manual = byConfig
+				e.retire(n)
+			}
+		}
+		return nil
+	}
+	enabled := s.Enabled && !(known && old.Enabled)
+	disabled := known && old.Enabled && !s.Enabled
+	restart := spec.NeedsRestart(changes)
+	switch {
+	case enabled:
+		e.say(event.Event{Kind: event.Enabled, Program: s.Name, Message: "enabled"})
+	case disabled:
+		e.say(event.Event{Kind: event.Disabled, Program: s.Name, Message: "disabled"})
+	case !known:
+		e.say(event.Event{Kind: event.Added, Program: s.Name, Message: "added, disabled"})
+	case !restart:
+		keys := make([]string, len(changes))
+		for i, c := range changes {
+			keys[i] = c.Field.Key
+		}
+		e.say(event.Event{Kind: event.Changed, Program: s.Name, Message: "changed in place: " + strings.Join(keys, ", ")})
+	}
+	have := make(map[int]*entry, len(p.entries))
+	for _, n := range p.entries {
+		have[n.index] = n
+		if n.index >= s.Instances {
+			e.dismiss(n)
+		}
+	}
+	for i := range s.Instances {
+		n := have[i]
+		name := spec.InstanceName(s.Name, i, s.Instances)
+		if n == nil {
+			e.lastID++
+			n = &entry{id: e.lastID, program: p, index: i, name: name, heapPos: -1}
+			n.unit = unit.New(e.now, s.Instance(i), e.chance)
+			p.entries = append(p.entries, n)
+			e.entries[n.id] = n
+			if s.Enabled && s.Autostart {
+				starts = append(starts, n)
+			}
+			continue
+		}
+		back := n.leaving
+		if back {
+			n.leaving = false
+			p.leavers--
+		}
+		n.name = name
+		e.tell(n, unit.Respec{Spec: s.Instance(i)})
+		e.do(Configure{ID: n.id, Name: n.name, Spec: n.unit.Spec()})
+		switch {
+		case !s.Enabled:
+			n.manual = byConfig
+			e.retire(n)
+		case enabled || back:
+			n.manual = byConfig
+			switch {
+			case restart && !n.unit.Gone() && (s.Autostart || n.unit.Up()):
+				e.request(n, unit.Restart{})
+			case s.Autostart:
+				starts = append(starts, n)
+			}
+		case n.manual == wantDown: // told to stop, which may have to wait
+		case s.Autostart && !old.Autostart && !n.unit.Up():
+			starts = append(starts, n)
+		case restart && n.unit.Up():
+			e.request(n, unit.Restart{})
+		}
+	}
+	slices.SortFunc(p.entries, func(a, b *entry) int { return a.index - b.index })
+	return starts
+}
+
+// retire lets an instance go that is not wanted any more, in its program's way.
+func (e *Engine) retire(n *entry) {
+	if n.program.spec.WhenDisabled == spec.DisabledDrain {
+		e.request(n, unit.Drain{})
+	} else {
+		e.request(n, unit.Down{})
+	}
+}
+
+// dismiss retires an instance that is to be forgotten.
+func (e *Engine) dismiss(n *entry) {
+	if n.leaving {
+		return
+	}
+	n.leaving, n.manual = true, byConfig
+	n.program.leavers++
+	e.retire(n)
+}
+
+func (e *Engine) onShutdown(now bool) {
+	if !e.stopping {
+		e.stopping = true
+		e.rested = true // there may be nothing to stop
+		e.say(event.Event{Kind: event.DaemonStopping, Message: "stopping all programs"})
+	}
+	for _, p := range e.order {
+		for _, n := range p.entries {
+			n.manual = wantDown
+			e.request(n, unit.Down{Now: now})
+		}
+	}
+}
+
+func (e *Engine) onAct(in Act) {
+	if e.stopping && in.Verb != Signal && in.Verb != Stop {
+		e.out.Answer = append(e.out.Answer, Answer{Cmd: in.Cmd, Refused: &Refusal{Message: "tend is stopping"}})
+		return
+	}
+	matched := e.match(in.Pattern)
+	if len(matched) == 0 {
+		r := &Refusal{NotFound: true, Message: fmt.Sprintf("no program is named %q", in.Pattern)}
+		if near := spec.Nearest(in.Pattern, e.names()); near != "" {
+			r.Hint = fmt.Sprintf("did you mean %q?", near)
+		}
+		e.out.Answer = append(e.out.Answer, Answer{Cmd: in.Cmd, Refused: r})
+		return
+	}
+	cmd := &command{id: in.Cmd, results: make([]Result, len(matched)), open: len(matched)}
+	if in.Verb == Start || in.Verb == Restart {
+		for _, n := range matched { // all wishes first: they decide who waits for whom
+			if !n.leaving {
+				n.manual = wantUp
+			}
+		}
+	}
+	for i, n := range matched {
+		w := wait{cmd: cmd, slot: i, verb: in.Verb, gen: n.unit.Gen()}
+		if n.leaving && (in.Verb == Start || in.Verb == Restart) {
+			e.finish(n, w, false, "is being removed")
+			continue
+		}
+		switch in.Verb {
+		case Start:
+			if n.unit.State() == unit.Running && n.held == nil {
+				e.finish(n, w, true, "already running, "+pidText(n))
+				continue
+			}
+			e.start(n)
+		case Stop:
+			n.manual = wantDown
+			if n.unit.Gone() && n.unit.State() == unit.Stopped && n.held == nil {
+				e.finish(n, w, true, "already stopped")
+				continue
+			}
+			e.request(n, unit.Down{})
+		case Restart:
+			if n.unit.Gone() {
+				e.start(n)
+			} else {
+				e.request(n, unit.Restart{})
+			}
+		case Signal:
+			if n.unit.PID() == 0 {
+				e.finish(n, w, false, "isn't running")
+				continue
+			}
+			e.do(Kernel{ID: n.id, Action: unit.Signal{Gen: n.unit.Gen(), Sig: in.Signal}})
+			e.finish(n, w, true, "sent "+in.Signal.String())
+			continue
+		default:
+			panic(fmt.Sprintf("engine: unknown verb %q", in.Verb))
+		}
+		if in.NoWait {
+			e.finish(n, w, true, "told to "+string(in.Verb))
+			continue
+		}
+		n.waits = append(n.waits, w)
+		e.checkWaits(n)
+	}
+}
+
+func (e *Engine) onCancel(cmd uint64) {
+	for _, n := range e.entries {
+		n.waits = slices.DeleteFunc(n.waits, func(w wait) bool { return w.cmd.id == cmd })
+	}
+}
+
+// match returns the instances that pattern means, in the order shown: those of a
+// program, one instance, or what a glob matches.
+func (e *Engine) match(pattern string) []*entry {
+	var matched []*entry
+	for _, p := range e.order {
+		name := p.spec.Name
+		whole := name == pattern
+		if !whole {
+			whole, _ = path.Match(pattern, name)
+		}
+		for _, n := range p.entries {
+			is := whole || n.name == pattern
+			if !is {
+				is, _ = path.Match(pattern, n.name)
+			}
+			if is {
+				matched = append(matched, n)
+			}
+		}
+	}
+	return matched
+}
+
+func (e *Engine) names() []string {
+	var names []string
+	for _, p := range e.order {
+		names = append(names, p.spec.Name)
+	}
+	return names
+}
+
+// start wishes an instance up, held while what it comes after isn't ready.
+func (e *Engine) start(n *entry) {
+	if _, restart := n.held.(unit.Restart); restart && !n.unit.Gone() {
+		return // it comes up anyway, and who asked for the restart waits for it
+	}
+	n.hold(nil)
+	e.tellHold(n, n.program.mustWait())
+	e.tell(n, unit.Up{})
+}
+
+// request tells a unit to stop, drain or restart, as soon as nothing that comes
+// after it is still on its way down. Where there is no process to end, or it is
+// ending already, that is at once: a stop overtakes a start.
+func (e *Engine) request(n *entry, ev unit.Event) {
+	e.touch(n.program)
+	down, isDown := ev.(unit.Down)
+	_, isRestart := ev.(unit.Restart)
+	ending := n.unit.Gone() || n.unit.State() == unit.Stopping
+	if isDown && down.Now || ending && !isRestart {
+		n.hold(nil)
+		e.tell(n, ev)
+		return
+	}
+	if _, stops := n.held.(unit.Down); stops && !isDown && !isRestart {
+		return // as for the unit itself, a drain doesn't take a stop back
+	}
+	n.hold(ev) // until followGraph, when the wishes of all others are known
+}
+
+func (e *Engine) release(n *entry) {
+	ev := n.held
+	n.hold(nil)
+	if _, ok := ev.(unit.Restart); ok {
+		e.tellHold(n, n.program.mustWait())
+	}
+	e.tell(n, ev)
+}
+
+// hold sets the wish that waits, nil for none. It is the only place where held
+// is set.
+func (n *entry) hold(ev unit.Event) {
+	if n.held != nil {
+		n.program.held--
+	}
+	if ev != nil {
+		n.program.held++
+	}
+	n.held = ev
+}
+
+// tell tells a unit one event and turns its actions into effects and events.
+func (e *Engine) tell(n *entry, ev unit.Event) {
+	before := n.unit.State()
+	for _, a := range n.unit.Step(e.now, ev) {
+		switch a := a.(type) {
+		case unit.Spawn:
+			e.do(Spawn{ID: n.id, Gen: a.Gen, Name: n.name, Index: n.index, Spec: n.unit.Spec()})
+		case unit.Signal, unit.Sweep, unit.Kill:
+			e.do(Kernel{ID: n.id, Action: a})
+		case unit.StopCommand:
+			e.do(StopCommand{ID: n.id, Gen: a.Gen, Name: n.name, Index: n.index, PID: n.unit.PID(), Spec: n.unit.Spec()})
+		case unit.Change:
+			n.message = a.Message
+			kind := event.State
+			if a.Warning {
+				kind = event.Warning
+			}
+			e.say(event.Event{Kind: kind, Program: n.program.spec.Name, Name: n.name, From: a.From.String(), To: a.To.String(),
+				PID: a.PID, Gen: n.unit.Gen(), Exit: a.Exit, Message: a.Message})
+		default:
+			panic(fmt.Sprintf("engine: unknown action %T", a))
+		}
+	}
+	e.schedule(n)
+	e.checkWaits(n)
+	if n.unit.State() != before {
+		e.rested = e.rested || n.unit.State().AtRest()
+		if p := n.program; len(p.after) > 0 || len(p.before) > 0 || p.leavers > 0 {
+			e.touch(p)
+		}
+	}
+}
+
+// schedule keeps the unit's deadline in the heap.
+func (e *Engine) schedule(n *entry) {
+	switch {
+	case n.unit.Deadline().IsZero():
+		if n.heapPos >= 0 {
+			heap.Remove(&e.due, n.heapPos)
+		}
+	case n.heapPos < 0:
+		heap.Push(&e.due, n)
+	default:
+		heap.Fix(&e.due, n.heapPos)
+	}
+}
+
+// forgetGone forgets the instances that leave and are at rest.
+func (e *Engine) forgetGone(p *program) {
+	if p.leavers == 0 && !p.leaving {
+		return
+	}
+	kept := p.entries[:0]
+	for _, n := range p.entries {
+		if !n.leaving || n.held != nil || !n.unit.Gone() || n.unit.State() != unit.Stopped {
+			kept = append(kept, n)
+			continue
+		}
+		for _, w := range n.waits {
+			e.finish(n, w, w.verb == Stop, "was removed")
+		}
+		n.waits = nil
+		if n.heapPos >= 0 {
+			heap.Remove(&e.due, n.heapPos)
+		}
+		delete(e.entries, n.id)
+		p.leavers--
+		e.do(Forget{ID: n.id, Name: n.name})
+	}
+	clear(p.entries[len(kept):])
+	p.entries = kept
+	if p.leaving && len(kept) == 0 && e.programs[p.spec.Name] == p {
+		delete(e.programs, p.spec.Name)
+		e.order = without(e.order, p)
+		p.unlink()
+		e.say(event.Event{Kind: event.Removed, Program: p.spec.Name, Message: "removed"})
+	}
+}
+
+// checkWaits answers the commands that wait for n and have their result.
+func (e *Engine) checkWaits(n *entry) {
+	if len(n.waits) == 0 {
+		return
+	}
+	waits := n.waits
+	n.waits = nil
+	for _, w := range waits {
+		if done, ok, message := e.outcome(n, w); done {
+			e.finish(n, w, ok, message)
+		} else {
+			n.waits = append(n.waits, w)
+		}
+	}
+}
+
+// outcome reports whether a command has its result, and which.
+func (e *Engine) outcome(n *entry, w wait) (done, ok bool, message string) {
+	state := n.unit.State()
+	if w.verb == Stop {
+		switch {
+		case n.unit.Gone() && state == unit.Stopped:
+			return true, true, "stopped"
+		case n.unit.Up() && n.held == nil:
+			return true, false, "was started meanwhile"
+		}
+		return false, false, ""
+	}
+	if n.held != nil {
+		return false, false, ""
+	}
+	switch state {
+	case unit.Running:
+		if w.verb == Restart && n.unit.Gen() == w.gen {
+			return true, false, "was kept running: another wish came before the restart"
+		}
+		return true, true, "started, " + pidText(n)
+	case unit.Done:
+		return true, true, n.message
+	case unit.Exited:
+		return true, n.unit.Last().Success, n.message
+	case unit.Backoff, unit.Failed:
+		return true, false, n.message
+	case unit.Stopped, unit.Draining:
+		return true, false, "was stopped meanwhile"
+	case unit.Stopping:
+		if !n.unit.Up() {
+			return true, false, "was stopped meanwhile"
+		}
+	}
+	return false, false, ""
+}
+
+func pidText(n *entry) string { return fmt.Sprintf("pid %d", n.unit.PID()) }
+
+// finish sets one result of a command, and answers it with the last one.
+func (e *Engine) finish(n *entry, w wait, ok bool, message string) {
+	w.cmd.results[w.slot] = Result{Name: n.name, OK: ok, State: n.unit.State(), Message: message}
+	if w.cmd.open--; w.cmd.open == 0 {
+		e.out.Answer = append(e.out.Answer, Answer{Cmd: w.cmd.id, Results: w.cmd.results})
+	}
+}
+
+func (e *Engine) do(f Effect) { e.out.Do = append(e.out.Do, f) }
+
+func (e *Engine) say(ev event.Event) {
+	ev.At = e.now
+	e.out.Say = append(e.out.Say, ev)
+}
+
+// checkExit ends the daemon when a shutdown is complete, and begins one when
+// exit_when says so.
+func (e *Engine) checkExit() {
+	if !e.rested {
+		return
+	}
+	if !e.stopping {
+		status, end := e.exitWhen()
+		if !end {
+			return
+		}
+		e.status = status
+		e.onShutdown(false)
+		e.followGraph()
+	}
+	for _, n := range e.entries {
+		if !n.unit.Gone() || n.held != nil || n.unit.State() != unit.Stopped {
+			return
+		}
+	}
+	status := e.status
+	e.out.Exit = &status
+}
+
+// exitWhen reports whether the daemon is to end by its own setting exit_when,
+// and with which status.
+func (e *Engine) exitWhen() (status int, end bool) {
+	when := e.set.Daemon.ExitWhen
+	if when == "" || when == "never" {
+		return 0, false
+	}
+	ran := false
+	for _, p := range e.order {
+		if when != "all-done" && when != "any-failed" && p.spec.Name != when {
+			continue
+		}
+		for _, n := range p.entries {
+			final := n.unit.State().AtRest() && n.unit.Deadline().IsZero() && n.held == nil
+			failure := exitStatus(n.unit)
+			if when == "any-failed" {
+				if final && failure != 0 {
+					return 1, true
+				}
+				continue
+			}
+			if !final {
+				return 0, false
+			}
+			ran = ran || n.unit.Gen() > 0
+			if status == 0 && failure != 0 {
+				status = failure
+			}
+		}
+	}
+	if when == "all-done" && status != 0 {
+		status = 1
+	}
+	return status, ran
+}
+
+// exitStatus returns the status of a unit that came to rest by itself as a shell
+// gives it: 0 for success, 128 and the signal's number, 1 for no start.
+func exitStatus(u *unit.Unit) int {
+	last := u.Last()
+	switch {
+	case u.State() == unit.Stopped, u.State() == unit.Done, last == nil, last.Success:
+		return 0
+	case last.Err != "":
+		return 1
+	case last.Signal != 0:
+		return 128 + int(last.Signal)
+	}
+	return max(last.Code, 1)
+}
+
+// deadlines is a heap of entries by their units' deadlines.
+type deadlines []*entry
+
+func (d deadlines) Len() int { return len(d) }
+func (d deadlines) Less(i, j int) bool {
+	if c := d[i].unit.Deadline().Compare(d[j].unit.Deadline()); c != 0 {
+		return c < 0
+	}
+	return d[i].id < d[j].id
+}
+func (d deadlines) Swap(i, j int) {
+	d[i], d[j] = d[j], d[i]
+	d[i].heapPos, d[j].heapPos = i, j
+}
+func (d *deadlines) Push(x any) {
+	n := x.(*entry)
+	n.heapPos = len(*d)
+	*d = append(*d, n)
+}
+func (d *deadlines) Pop() any {
+	last := len(*d) - 1
+	n := (*d)[last]
+	(*d)[last] = nil
+	*d = (*d)[:last]
+	n.heapPos = -1
+	return n
+}

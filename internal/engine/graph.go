@@ -1,0 +1,156 @@
+package engine
+
+import (
+	"slices"
+
+	"tend/internal/unit"
+)
+
+// linkGraph makes the edges between programs anew. Those that leave keep theirs,
+// so that they are stopped in order too.
+func (e *Engine) linkGraph() {
+	for _, p := range e.order {
+		p.after, p.before = nil, nil
+	}
+	for _, p := range e.order {
+		for _, name := range p.spec.After {
+			if dep := e.programs[name]; dep != nil {
+				p.after = append(p.after, dep)
+				dep.before = append(dep.before, p)
+			}
+		}
+	}
+}
+
+// unlink takes a program that is gone out of the graph.
+func (p *program) unlink() {
+	for _, dep := range p.after {
+		dep.before = without(dep.before, p)
+	}
+	for _, next := range p.before {
+		next.after = without(next.after, p)
+	}
+}
+
+// without returns list without its first p, in the same array.
+func without(list []*program, p *program) []*program {
+	if i := slices.Index(list, p); i >= 0 {
+		return slices.Delete(list, i, i+1)
+	}
+	return list
+}
+
+// touch marks a program whose neighbours must be looked at.
+func (e *Engine) touch(p *program) {
+	if !p.touched {
+		p.touched = true
+		e.touched = append(e.touched, p)
+	}
+}
+
+// followGraph carries what happened to a program on to its neighbours: those
+// after it may start when it is ready, those before it may stop when it is gone.
+func (e *Engine) followGraph() {
+	for i := 0; i < len(e.touched); i++ { // it grows meanwhile
+		p := e.touched[i]
+		p.touched = false
+		for _, next := range p.before {
+			hold := next.mustWait()
+			for _, n := range next.entries {
+				e.tellHold(n, hold)
+			}
+		}
+		for _, dep := range p.after {
+			e.releaseHeld(dep)
+		}
+		e.releaseHeld(p)
+		e.forgetGone(p)
+	}
+	clear(e.touched)
+	e.touched = e.touched[:0]
+}
+
+// releaseHeld tells those instances of p to stop that were only held for the
+// ones that come after p.
+func (e *Engine) releaseHeld(p *program) {
+	if p.held == 0 || p.heldBack() {
+		return
+	}
+	for _, n := range p.entries {
+		if n.held != nil {
+			e.release(n)
+		}
+	}
+	e.touch(p) // what it comes after may be held for it, even where no state has changed
+}
+
+// heldBack reports whether something that comes after p is on its way down. It
+// looks first where it found that last, or the end of each of many would look at
+// all that have ended before.
+func (p *program) heldBack() bool {
+	for i := range p.before {
+		if at := (p.lastDown + i) % len(p.before); onItsWayDown(p.before[at]) {
+			p.lastDown = at
+			return true
+		}
+	}
+	return false
+}
+
+// onItsWayDown reports whether an instance of p is being stopped, or is to be.
+func onItsWayDown(p *program) bool {
+	return p.held > 0 || slices.ContainsFunc(p.entries, func(n *entry) bool { return n.unit.State() == unit.Stopping })
+}
+
+// tellHold tells a unit whether its start has to wait, when that has changed.
+func (e *Engine) tellHold(n *entry, hold bool) {
+	if hold != n.waiting {
+		n.waiting = hold
+		e.tell(n, unit.Hold{On: hold})
+	}
+}
+
+// mustWait reports whether starts of p have to wait for what it comes after.
+func (p *program) mustWait() bool {
+	return slices.ContainsFunc(p.after, func(dep *program) bool { return !dep.satisfied() })
+}
+
+// satisfied reports whether those that come after p may start: every instance of
+// it that is wanted is ready, or has done what it was there for.
+func (p *program) satisfied() bool {
+	for _, n := range p.entries {
+		if n.blocks() {
+			return false
+		}
+	}
+	return true
+}
+
+// blocks reports whether the start of what comes after this instance has to wait
+// for it. One that nobody wants is not waited for.
+func (n *entry) blocks() bool {
+	if n.leaving || !n.wanted() {
+		return false
+	}
+	if n.held != nil {
+		return true
+	}
+	switch n.unit.State() {
+	case unit.Running, unit.Done:
+		return false
+	case unit.Exited:
+		return !n.unit.Last().Success
+	}
+	return true
+}
+
+// wanted reports whether the instance is to be up, by hand or by configuration.
+func (n *entry) wanted() bool {
+	switch n.manual {
+	case wantUp:
+		return true
+	case wantDown:
+		return false
+	}
+	return !n.leaving && n.program.spec.Enabled && (n.program.spec.Autostart || n.unit.Up())
+}

@@ -1,0 +1,70 @@
+package engine
+
+import (
+	"strings"
+	"time"
+
+	"tend/internal/event"
+	"tend/internal/spec"
+	"tend/internal/unit"
+)
+
+// A View is what is to be seen of one instance.
+type View struct {
+	ID       ID
+	Name     string
+	Spec     *spec.Program // of the instance
+	State    unit.State
+	Wanted   bool
+	PID      int
+	Gen      uint64
+	Since    time.Time
+	Started  time.Time // of the living process; zero: none
+	Restarts int
+	Last     *event.Exit
+	Next     time.Time // the next start, of backoff or failed; zero: none is due
+	Message  string    // why it is so
+}
+
+// Views returns all instances in the order in which they are shown.
+func (e *Engine) Views() []View {
+	views := make([]View, 0, len(e.entries))
+	for _, p := range e.order {
+		for _, n := range p.entries {
+			views = append(views, e.view(n))
+		}
+	}
+	return views
+}
+
+// Instances returns how many instances there are.
+func (e *Engine) Instances() int { return len(e.entries) }
+
+func (e *Engine) view(n *entry) View {
+	u := n.unit
+	v := View{ID: n.id, Name: n.name, Spec: u.Spec(), State: u.State(), Wanted: n.wanted(), PID: u.PID(), Gen: u.Gen(),
+		Since: u.Since(), Restarts: u.Restarts(), Last: u.Last(), Message: n.message}
+	if v.PID != 0 {
+		v.Started = u.Started()
+	}
+	switch v.State {
+	case unit.Backoff, unit.Failed:
+		v.Next = u.Deadline()
+	case unit.Waiting:
+		v.Message = "waits for " + waitsFor(n)
+	}
+	return v
+}
+
+// waitsFor names what an instance is held for, and how that is.
+func waitsFor(n *entry) string {
+	var list []string
+	for _, dep := range n.program.after {
+		for _, m := range dep.entries {
+			if m.blocks() {
+				list = append(list, m.name+" ("+m.unit.State().String()+")")
+			}
+		}
+	}
+	return strings.Join(list, ", ")
+}

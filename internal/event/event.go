@@ -1,0 +1,70 @@
+// Package event holds what happened: a numbered, bounded log with followers.
+//
+// Publishers never block and readers pull: who falls behind the bound is told
+// how many events were missed. The package knows nothing of what the events mean.
+package event
+
+import (
+	"strconv"
+	"time"
+
+	"tend/internal/spec"
+)
+
+// Kinds of events.
+const (
+	State          = "state"           // an instance changed its state
+	Added          = "program.added"   // a program came in by a configuration
+	Removed        = "program.removed" // a program went, and everything of it is gone
+	Enabled        = "program.enabled"
+	Disabled       = "program.disabled"
+	LetGo          = "program.let-go"  // what was draining has ended
+	Changed        = "program.changed" // live values were applied
+	Warning        = "program.warning" // something about a program that its state doesn't tell
+	ConfigApplied  = "config.applied"
+	ConfigRejected = "config.rejected"
+	DaemonStarted  = "daemon.started"
+	DaemonStopping = "daemon.stopping"
+	DaemonWarning  = "daemon.warning"
+	LogTrouble     = "log.trouble" // a log can't be written, or can again
+)
+
+// An Event is one thing that happened. Which fields are set depends on Kind.
+type Event struct {
+	Seq     uint64 // from 1, without gaps
+	At      time.Time
+	Kind    string
+	Program string
+	Name    string // of the instance
+	From    string // states, of kind State
+	To      string
+	PID     int
+	Gen     uint64
+	Exit    *Exit
+	Message string // in words, without the name
+	Detail  any    // what the daemon adds for its own kinds; never changed afterwards
+}
+
+// Exit says how a run ended.
+type Exit struct {
+	Code    int
+	Signal  spec.Signal // 0: it exited by itself
+	Core    bool
+	At      time.Time
+	Uptime  time.Duration
+	Err     string // it could not be started, and why
+	Success bool   // by the program's success_codes
+}
+
+// Reason returns the exit in words: "exit 1", "signal KILL", "cannot start: …".
+func (e *Exit) Reason() string {
+	switch {
+	case e.Err != "":
+		return e.Err
+	case e.Signal != 0 && e.Core:
+		return "signal " + e.Signal.String() + " (core dumped)"
+	case e.Signal != 0:
+		return "signal " + e.Signal.String()
+	}
+	return "exit " + strconv.Itoa(e.Code)
+}

@@ -1,0 +1,670 @@
+package logs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Config is what a Capture needs from the daemon.
+type Config struct {
+	// Notice, if set, is called for each change in a destination's health. It
+	// must not block: the stream waits for it.
+	Notice func(Notice)
+
+	// MaxOpenFiles bounds the log files that are held open; 0 is 256. Others
+	// are opened again when there is output for them.
+	MaxOpenFiles int
+
+	// Stdout is where Inherit goes; nil is os.Stdout. The Capture keeps a
+	// duplicate of the descriptor.
+	Stdout *os.File
+}
+
+// ErrClosed is what a closed Capture or Stream answers.
+var ErrClosed = errors.New("log stream is closed")
+
+// A Capture empties the pipes of all programs. Its methods may be called from
+// any goroutine.
+type Capture struct {
+	notice func(Notice)
+	epoll  *os.File
+	epfd   int
+	stdout int // duplicate of Config.Stdout
+	start  time.Time
+	files  *files
+	bufs   scratches
+
+	mu      sync.Mutex
+	closed  bool
+	slots   []*Stream // by EpollEvent.Fd
+	free    []int32   // unused slots
+	seq     int32     // tells a slot's owners apart in late events
+	streams int
+	moved   int64
+	dropped int64
+
+	// Two lanes, so that a standard output that blocks holds up only those
+	// that write to it.
+	disk, out lane
+
+	wg sync.WaitGroup // the dispatcher and all workers
+}
+
+// A lane is a queue of streams that have something to carry, and the number of
+// goroutines that serve it.
+type lane struct {
+	head, tail   *Stream
+	workers, max int
+}
+
+func (l *lane) push(s *Stream) {
+	s.next = nil
+	if l.head == nil {
+		l.head = s
+	} else {
+		l.tail.next = s
+	}
+	l.tail = s
+}
+
+func (l *lane) pop() *Stream {
+	s := l.head
+	if s != nil {
+		l.head = s.next
+		s.next = nil
+	}
+	return s
+}
+
+// remove takes s out of the queue, if it is there.
+func (l *lane) remove(s *Stream) {
+	var rest lane
+	for q := l.pop(); q != nil; q = l.pop() {
+		if q != s {
+			rest.push(q)
+		}
+	}
+	l.head, l.tail = rest.head, rest.tail
+}
+
+// Open makes a Capture. It keeps two descriptors (an epoll and a duplicate of
+// cfg.Stdout) and one parked goroutine until it is closed.
+func Open(cfg Config) (*Capture, error) {
+	if cfg.Notice == nil {
+		cfg.Notice = func(Notice) {}
+	}
+	if cfg.MaxOpenFiles <= 0 {
+		cfg.MaxOpenFiles = defaultOpenFiles
+	}
+	if cfg.Stdout == nil {
+		cfg.Stdout = os.Stdout
+	}
+	stdout, err := duplicate(cfg.Stdout)
+	if err != nil {
+		return nil, fmt.Errorf("cannot capture output: standard output: %w", err)
+	}
+	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		unix.Close(stdout)
+		return nil, fmt.Errorf("cannot capture output: epoll: %w", err)
+	}
+	// An epoll descriptor can itself be polled. Marked non-blocking, os.NewFile
+	// puts it into the runtime's poller: waiting costs a parked goroutine, not
+	// a blocked thread.
+	if err := unix.SetNonblock(epfd, true); err != nil {
+		unix.Close(stdout)
+		unix.Close(epfd)
+		return nil, fmt.Errorf("cannot capture output: epoll: %w", err)
+	}
+	c := &Capture{
+		notice: cfg.Notice,
+		epoll:  os.NewFile(uintptr(epfd), "epoll"),
+		epfd:   epfd,
+		stdout: stdout,
+		start:  time.Now(),
+		files:  newFiles(cfg.MaxOpenFiles),
+		disk:   lane{max: fileWorkers},
+		out:    lane{max: 1},
+	}
+	conn, err := c.epoll.SyscallConn()
+	if err != nil {
+		unix.Close(stdout)
+		c.epoll.Close()
+		return nil, fmt.Errorf("cannot capture output: epoll: %w", err)
+	}
+	c.wg.Go(func() { c.dispatch(conn) })
+	return c, nil
+}
+
+// duplicate returns a descriptor of f's open file, without changing its mode as
+// [os.File.Fd] may.
+func duplicate(f *os.File) (fd int, err error) {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	cerr := conn.Control(func(old uintptr) {
+		fd, err = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 3)
+	})
+	return fd, errors.Join(cerr, err)
+}
+
+// Pipe makes a pipe for the output that name writes. The Capture keeps one
+// descriptor of it.
+func (c *Capture) Pipe(name string, o Options) (*Stream, error) {
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("cannot make a pipe for the output of %s: %w", name, err)
+	}
+	defer unix.Close(p[0])
+	defer unix.Close(p[1])
+	return c.Adopt(name, p[0], o)
+}
+
+// Adopt is Pipe for a pipe that exists, such as that of a program which has
+// outlived an earlier daemon. What waits in it is carried on. The descriptor fd
+// stays the caller's.
+func (c *Capture) Adopt(name string, fd int, o Options) (*Stream, error) {
+	fail := func(err error) (*Stream, error) {
+		return nil, fmt.Errorf("cannot capture the output of %s: %w", name, err)
+	}
+	if err := o.check(); err != nil {
+		return fail(err)
+	}
+	own, err := reopenPipe(fd, unix.O_NONBLOCK)
+	if err != nil {
+		return fail(err)
+	}
+	if o.UID != -1 || o.GID != -1 {
+		if err := unix.Fchown(own, o.UID, o.GID); err != nil {
+			unix.Close(own)
+			return fail(fmt.Errorf("giving the pipe to user %d, group %d: %w", o.UID, o.GID, err))
+		}
+	}
+	size, err := unix.FcntlInt(uintptr(own), unix.F_GETPIPE_SZ, 0)
+	if err != nil {
+		unix.Close(own)
+		return fail(err)
+	}
+	makeFolder(&o)
+
+	s := &Stream{c: c, name: name, fd: int32(own), size: int32(size)}
+	s.set(&o)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		unix.Close(own)
+		return fail(ErrClosed)
+	}
+	if n := len(c.free); n > 0 {
+		s.slot, c.free = c.free[n-1], c.free[:n-1]
+	} else {
+		s.slot = int32(len(c.slots))
+		c.slots = append(c.slots, nil)
+	}
+	c.seq++
+	s.seq = c.seq
+	if err := s.arm(unix.EPOLL_CTL_ADD); err != nil {
+		c.free = append(c.free, s.slot)
+		unix.Close(own)
+		return fail(fmt.Errorf("epoll: %w", err))
+	}
+	c.slots[s.slot] = s
+	c.streams++
+	return s, nil
+}
+
+// reopenPipe opens the pipe behind fd for reading and writing: such a
+// descriptor sees neither the end of file nor SIGPIPE (fifo(7)).
+func reopenPipe(fd, flags int) (int, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return -1, err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFIFO {
+		return -1, errors.New("descriptor is not a pipe")
+	}
+	path := fmt.Sprintf("/proc/self/fd/%d", fd)
+	n, err := openRetry(path, unix.O_RDWR|unix.O_CLOEXEC|flags, 0)
+	if err != nil {
+		return -1, fmt.Errorf("opening the pipe again: %w", &os.PathError{Op: "open", Path: path, Err: err})
+	}
+	return n, nil
+}
+
+// makeFolder makes the folder of the log file early, so that a follower has
+// something to watch. An error is told when the first output meets it.
+func makeFolder(o *Options) {
+	if o.Mode == File {
+		_ = os.MkdirAll(filepath.Dir(o.Path), 0o755)
+	}
+}
+
+// dispatch hands streams whose pipe is readable to the workers, until the epoll
+// is closed.
+func (c *Capture) dispatch(conn syscall.RawConn) {
+	var events [128]unix.EpollEvent
+	for {
+		n := 0
+		err := conn.Read(func(fd uintptr) bool {
+			var err error
+			for {
+				if n, err = unix.EpollWait(int(fd), events[:], 0); err != unix.EINTR {
+					return n != 0
+				}
+			}
+		})
+		if err != nil {
+			return
+		}
+		c.mu.Lock()
+		for _, ev := range events[:max(n, 0)] {
+			// The slot may have a new owner since the kernel made the event.
+			if s := c.slots[ev.Fd]; s != nil && s.seq == ev.Pad {
+				c.enqueue(s)
+			}
+		}
+		c.mu.Unlock()
+	}
+}
+
+// enqueue gives s a turn, unless it has one coming. c.mu is held.
+func (c *Capture) enqueue(s *Stream) {
+	if s.state != armed || c.closed {
+		return
+	}
+	s.state = queued
+	l := c.lane(s)
+	l.push(s)
+	if l.workers < l.max {
+		l.workers++
+		c.wg.Go(func() { c.work(l) })
+	}
+}
+
+func (c *Capture) lane(s *Stream) *lane {
+	if s.mode == Inherit {
+		return &c.out
+	}
+	return &c.disk
+}
+
+// work gives turns to the streams of a lane until none waits.
+func (c *Capture) work(l *lane) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	defer func() { l.workers-- }()
+	for {
+		s := l.pop()
+		if s == nil {
+			return
+		}
+		s.state = running
+		o := s.options()
+		due := s.failure == nil || c.now() >= s.failure.retry
+		c.mu.Unlock()
+		n := c.turn(s, &o, due)
+		c.mu.Lock()
+		c.settle(s, l, n)
+	}
+}
+
+// settle decides what becomes of s after a turn that moved n bytes: a further
+// turn, at once or after a nap, or back to the epoll. c.mu is held, and let go
+// of during the nap.
+func (c *Capture) settle(s *Stream, l *lane, n int64) {
+	s.moved += n
+	c.moved += n
+	s.wake(n)
+	again, nap := s.pace(n, c.now())
+	if nap >= minNap/2 && l.head == nil && !s.closed && !c.closed && s.drains == nil {
+		// Let the pipe fill: a splice of 30 KiB costs about what one of 100
+		// bytes does. While others wait for a turn, that is the nap.
+		c.mu.Unlock()
+		ts := unix.NsecToTimespec(nap.Nanoseconds())
+		_ = unix.Nanosleep(&ts, nil) // the runtime's timers are too coarse when all else is idle
+		c.mu.Lock()
+	}
+	switch {
+	case s.closed:
+		s.release()
+	case again || s.drains != nil:
+		s.state = queued
+		next := c.lane(s) // Configure may have changed it
+		next.push(s)
+		if next != l && next.workers < next.max {
+			next.workers++
+			c.wg.Go(func() { c.work(next) })
+		}
+	default:
+		s.state = armed
+		if err := s.arm(unix.EPOLL_CTL_MOD); err != nil {
+			panic("logs: cannot arm a pipe: " + err.Error()) // our own descriptors, long in the epoll
+		}
+	}
+}
+
+// now is the monotonic time since c was made.
+func (c *Capture) now() time.Duration { return time.Since(c.start) }
+
+// Reopen opens all log files by name when there is next output for them (the
+// SIGUSR2 of logrotate's postrotate). When it returns nothing more is written
+// to the files that were open before.
+func (c *Capture) Reopen() error {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return ErrClosed
+	}
+	for _, s := range c.slots {
+		if s != nil && s.failure != nil {
+			s.failure.retry = 0
+		}
+	}
+	c.mu.Unlock()
+	c.files.reopen()
+	return nil
+}
+
+// Stats are totals since the Capture was opened.
+type Stats struct {
+	Streams   int   // open now
+	OpenFiles int   // log files held open now
+	Moved     int64 // bytes taken out of pipes
+	Dropped   int64 // of these, bytes lost because their destination failed
+}
+
+// Stats returns the totals.
+func (c *Capture) Stats() Stats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return Stats{Streams: c.streams, OpenFiles: c.files.count(), Moved: c.moved, Dropped: c.dropped}
+}
+
+// Close lets go of all pipes and files. It drains nothing: what is in a pipe
+// stays there for as long as somebody else (the program, a guard) holds it.
+// It waits for turns under way; one that is blocked in a standard output
+// nobody reads is left behind after a second.
+func (c *Capture) Close() error {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return ErrClosed
+	}
+	c.closed = true
+	for _, l := range []*lane{&c.disk, &c.out} {
+		for s := l.pop(); s != nil; s = l.pop() {
+			s.state = armed
+		}
+	}
+	for _, s := range c.slots {
+		if s != nil {
+			s.close()
+		}
+	}
+	c.mu.Unlock()
+	err := c.epoll.Close()
+
+	done := make(chan struct{})
+	go func() {
+		c.wg.Wait()
+		c.files.shrink()
+		c.bufs.close()
+		unix.Close(c.stdout)
+		close(done)
+	}()
+	late := time.NewTimer(time.Second)
+	defer late.Stop()
+	select {
+	case <-done:
+	case <-late.C:
+	}
+	return err
+}
+
+// The states of a stream.
+const (
+	armed   = iota // in the epoll, or disarmed with an event on its way
+	queued         // in a lane
+	running        // a worker has it
+)
+
+// A Stream is the output of one instance: a pipe and its destination. It must
+// be small, for there may be ten thousand; what only some need is behind a
+// pointer.
+type Stream struct {
+	c    *Capture
+	name string
+	next *Stream // in a lane
+
+	path      string
+	maxSize   int64
+	keep      int32
+	mode      Mode
+	timestamp bool
+
+	state  uint8
+	closed bool
+
+	fd, size, slot, seq int32 // the pipe, its capacity in bytes, the place in c.slots
+
+	moved   int64
+	last    time.Duration // end of the last turn, by c.now
+	nap     time.Duration // how long the last one was, if it came to one
+	failure *failure      // nil while the destination takes bytes; changed by the worker alone, under c.mu
+	drains  *drain
+}
+
+// A failure is the state of a destination that refuses bytes.
+type failure struct {
+	err     error
+	dropped int64
+	retry   time.Duration // by c.now: output that comes earlier is dropped
+	midLine bool          // what was dropped last has no line end; the worker's alone
+}
+
+// A drain is a caller of Drain that waits.
+type drain struct {
+	left  int64 // bytes that were in the pipe and still are
+	fresh bool  // a turn has begun since the call: what it moves counts
+	done  chan struct{}
+	next  *drain
+}
+
+func (s *Stream) set(o *Options) {
+	s.path, s.mode, s.maxSize, s.keep, s.timestamp = o.Path, o.Mode, o.MaxSize, int32(min(o.Keep, 1<<30)), o.Timestamp
+}
+
+func (s *Stream) options() Options {
+	return Options{Path: s.path, Mode: s.mode, MaxSize: s.maxSize, Keep: int(s.keep), Timestamp: s.timestamp, UID: -1, GID: -1}
+}
+
+// arm asks the epoll for one event.
+func (s *Stream) arm(op int) error {
+	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLONESHOT, Fd: s.slot, Pad: s.seq}
+	return unix.EpollCtl(s.c.epfd, op, int(s.fd), &ev)
+}
+
+// pace decides how s goes on after a turn that moved n bytes and ended at now:
+// again, after a nap, or when the epoll says so. The nap is made longer or
+// shorter so that the pipe is about half full at its end: enough to save turns,
+// not so much that the program waits.
+func (s *Stream) pace(n int64, now time.Duration) (again bool, nap time.Duration) {
+	elapsed := now - s.last
+	s.last = now
+	full := int64(s.size)
+	switch {
+	case n*int64(maxNap) < 1024*int64(elapsed): // less than 1 KiB in the longest nap
+		s.nap = 0
+		return false, 0
+	case n >= full*3/4:
+		s.nap /= 2
+	case n < full/2:
+		s.nap = min(max(2*s.nap, minNap), maxNap)
+	}
+	return true, s.nap
+}
+
+// wake tells those who drain about a turn that moved n bytes. c.mu is held.
+func (s *Stream) wake(n int64) {
+	for p := &s.drains; *p != nil; {
+		d := *p
+		if d.fresh {
+			d.left -= n
+		}
+		if d.fresh && (n == 0 || d.left <= 0) || s.closed {
+			close(d.done)
+			*p = d.next
+			continue
+		}
+		d.fresh = true
+		p = &d.next
+	}
+}
+
+// Writer opens the pipe once more, for one spawn: the standard output of a
+// program. The caller closes it. The descriptor blocks, and is opened O_RDWR
+// and O_CLOEXEC.
+func (s *Stream) Writer() (fd int, err error) {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	if s.closed {
+		return -1, fmt.Errorf("cannot open the output of %s: %w", s.name, ErrClosed)
+	}
+	fd, err = reopenPipe(int(s.fd), 0)
+	if err != nil {
+		return -1, fmt.Errorf("cannot open the output of %s: %w", s.name, err)
+	}
+	return fd, nil
+}
+
+// Configure changes the options of a live stream. They hold from its next turn
+// on; bytes that are in the pipe by now may go either way.
+func (s *Stream) Configure(o Options) error {
+	if err := o.check(); err != nil {
+		return fmt.Errorf("cannot configure the log of %s: %w", s.name, err)
+	}
+	makeFolder(&o)
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	if s.closed {
+		return fmt.Errorf("cannot configure the log of %s: %w", s.name, ErrClosed)
+	}
+	if s.path != o.Path || s.mode != o.Mode {
+		s.c.files.forget(s.path)
+	}
+	if s.state == queued && s.mode != o.Mode {
+		// A worker of the old mode's lane must not carry it to the new place:
+		// all of them could end up in a standard output that blocks.
+		s.c.lane(s).remove(s)
+		s.state = armed
+		s.set(&o)
+		s.c.enqueue(s)
+	}
+	s.set(&o)
+	if s.failure != nil {
+		s.failure.retry = 0
+	}
+	return nil
+}
+
+// Drain waits until all that is in the pipe at the time of the call has reached
+// its destination. While the destination refuses bytes, which are dropped then,
+// it returns that error; else ctx's, when ctx ends first.
+func (s *Stream) Drain(ctx context.Context) error {
+	d := &drain{done: make(chan struct{})}
+	s.c.mu.Lock()
+	if s.closed {
+		s.c.mu.Unlock()
+		return fmt.Errorf("cannot drain the output of %s: %w", s.name, ErrClosed)
+	}
+	// Bytes leave the pipe after they are written, so that an empty pipe means
+	// that all is written, even while a turn is under way.
+	n, err := unix.IoctlGetInt(int(s.fd), unix.TIOCINQ)
+	if err != nil || n == 0 {
+		defer s.c.mu.Unlock()
+		if err == nil {
+			err = s.failed()
+		}
+		return err
+	}
+	d.left, d.fresh = int64(n), s.state != running
+	d.next, s.drains = s.drains, d
+	s.c.enqueue(s)
+	s.c.mu.Unlock()
+
+	select {
+	case <-d.done:
+		s.c.mu.Lock()
+		defer s.c.mu.Unlock()
+		if s.closed {
+			return fmt.Errorf("cannot drain the output of %s: %w", s.name, ErrClosed)
+		}
+		return s.failed()
+	case <-ctx.Done():
+		s.c.mu.Lock()
+		defer s.c.mu.Unlock()
+		for p := &s.drains; *p != nil; p = &(*p).next {
+			if *p == d {
+				*p = d.next
+				break
+			}
+		}
+		return fmt.Errorf("cannot drain the output of %s: %w", s.name, context.Cause(ctx))
+	}
+}
+
+// failed is Drain's error while bytes are dropped. s.c.mu is held.
+func (s *Stream) failed() error {
+	if s.failure == nil {
+		return nil
+	}
+	return fmt.Errorf("cannot drain the output of %s: %w", s.name, s.failure.err)
+}
+
+// Close lets go of the pipe. What is in it is lost unless somebody else holds
+// it; Drain first.
+func (s *Stream) Close() error {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	if s.state == queued {
+		s.c.lane(s).remove(s)
+		s.state = armed
+	}
+	s.close()
+	s.c.files.forget(s.path)
+	return nil
+}
+
+// close takes s, which isn't queued, from the capture. A worker that has it
+// closes the descriptor at the end of its turn. c.mu is held.
+func (s *Stream) close() {
+	s.closed = true
+	s.c.slots[s.slot] = nil
+	s.c.free = append(s.c.free, s.slot)
+	s.c.streams--
+	s.wake(0)
+	if s.state == armed {
+		s.release()
+	}
+}
+
+// release closes the pipe's descriptor, which takes it from the epoll: nobody
+// else shares its open file.
+func (s *Stream) release() {
+	if s.fd >= 0 {
+		unix.Close(int(s.fd))
+		s.fd = -1
+	}
+}

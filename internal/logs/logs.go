@@ -1,0 +1,104 @@
+// Package logs carries the bytes that programs write: from a pipe into a file,
+// over rotations, and back to whoever wants to read them.
+//
+// A [Capture] owns one pipe for each [Stream]. The pipe is opened for reading
+// and writing, so that the program never sees SIGPIPE when the daemon dies, and
+// is emptied by splice(2): a byte is in the pipe or in the file, never in the
+// daemon's memory alone. One epoll watches all pipes; goroutines exist only
+// while there is something to carry. [Read] and [Follow] need nothing but the
+// files and may run in any process.
+//
+// The end of a program's output is not an end of file, which never comes. It is
+// "the process has ended and the pipe is empty": see [Stream.Drain].
+//
+// The package knows nothing of programs, instances or restarts, compresses
+// nothing and calls fsync for nobody: what is in the file survives the daemon,
+// not the machine.
+package logs
+
+import (
+	"fmt"
+	"time"
+)
+
+// Mode says where a stream's bytes go.
+type Mode uint8
+
+const (
+	File    Mode = iota // to the file Options.Path, rotated by size
+	Inherit             // to Config.Stdout, as they are
+	None                // nowhere: read and forgotten
+)
+
+// Options say what to do with the bytes of one stream.
+type Options struct {
+	Mode Mode
+	Path string // absolute; File only. Missing folders are made (0755), the file is 0640
+
+	// MaxSize is the size in bytes at which a regular file is rotated; 0 is
+	// never. Files are cut at a line's end and hold at most MaxSize bytes, but
+	// for a line that reaches over the limit after its beginning was written:
+	// it is finished where it began, up to 2 × MaxSize, then cut there.
+	MaxSize int64
+
+	// Keep is how many rotated files stay: Path.1, the newest, to Path.Keep.
+	// With 0 a full file is removed, and a new one begun.
+	Keep int
+
+	// Timestamp puts the local time (RFC 3339, milliseconds) and a blank in
+	// front of each line. File only.
+	Timestamp bool
+
+	// UID and GID are given to the pipe when it is made, so that a program that
+	// runs as another user can open its own /dev/stdout; -1 leaves the
+	// daemon's. Configure ignores them.
+	UID, GID int
+}
+
+func (o *Options) check() error {
+	switch {
+	case o.Mode > None:
+		return fmt.Errorf("unknown log mode %d", o.Mode)
+	case o.Mode == File && (o.Path == "" || o.Path[0] != '/'):
+		return fmt.Errorf("log path %q is not absolute", o.Path)
+	case o.MaxSize < 0:
+		return fmt.Errorf("log size %d is negative", o.MaxSize)
+	case o.Keep < 0:
+		return fmt.Errorf("number of rotated logs to keep, %d, is negative", o.Keep)
+	}
+	return nil
+}
+
+// A Notice tells that a destination has failed (Err is set), or that it has
+// taken bytes again (Err is nil). It comes once per change, not once per byte.
+type Notice struct {
+	Stream  string // the name given to Pipe
+	Path    string // the file; empty for Inherit
+	Err     error  // why nothing can be written or rotated; nil: it can again
+	Dropped int64  // bytes lost since the destination failed
+}
+
+const (
+	// turnBytes is about how much one stream may move before the next one has
+	// its turn.
+	turnBytes = 1 << 20
+
+	// retryAfter is how long a failed destination is left alone. Output that
+	// comes meanwhile is dropped; a try costs a few system calls.
+	retryAfter = 100 * time.Millisecond
+
+	// stuckAfter is how long a destination that is no regular file (a terminal,
+	// a named pipe) may refuse bytes before output is dropped.
+	stuckAfter = time.Second
+
+	// minNap and maxNap bound the pause between two turns of a stream that
+	// writes densely; maxNap is what batching may add to the latency of a line.
+	minNap = 50 * time.Microsecond
+	maxNap = 500 * time.Microsecond
+
+	// fileWorkers bounds the goroutines, and so the threads, that write files:
+	// that many destinations may hang before others wait.
+	fileWorkers = 8
+
+	defaultOpenFiles = 256
+)

@@ -1,0 +1,238 @@
+package proc
+
+import (
+	"fmt"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Process is an attempt that was started: its leader, and the tree of what
+// that has started. Its methods may be called from several goroutines.
+type Process struct {
+	h          *Host
+	tag        uint64
+	name, mark string
+
+	mu    sync.Mutex
+	seen  map[int32]uint64 // start times of descendants met outside the session
+	pid   int32
+	fd    int32 // pidfd; -1 once the tree is empty
+	ended bool  // the leader was reaped
+	empty bool  // and nothing of the tree is left
+}
+
+// Pid returns the leader's process id, which is also that of its session and
+// process group. It may belong to another process after Ended.
+func (p *Process) Pid() int { return int(p.pid) }
+
+// Signal sends sig to the leader. It returns os.ErrProcessDone after its end.
+func (p *Process) Signal(sig syscall.Signal) error {
+	p.learn()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended {
+		return os.ErrProcessDone
+	}
+	return wrapSignal(sig, unix.PidfdSendSignal(int(p.fd), sig, nil, 0))
+}
+
+// SignalGroup sends sig to the leader's process group. It returns
+// os.ErrProcessDone when no member is left.
+func (p *Process) SignalGroup(sig syscall.Signal) error {
+	p.learn()
+	if done, err := p.killGroup(sig); done {
+		return err
+	}
+	return p.signalEach(sig, func(m member) bool { return m.pgrp == int(p.pid) })
+}
+
+// killGroup signals the group at once, if the kernel can tell which it is: by
+// its number while the leader isn't reaped and so nobody else can have it,
+// later by the leader's pidfd (Linux 6.9).
+func (p *Process) killGroup(sig syscall.Signal) (done bool, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.fd < 0:
+		return true, os.ErrProcessDone
+	case !p.ended:
+		return true, wrapSignal(sig, unix.Kill(-int(p.pid), sig))
+	}
+	err = unix.PidfdSendSignal(int(p.fd), sig, nil, unix.PIDFD_SIGNAL_PROCESS_GROUP)
+	if err == unix.EINVAL {
+		return false, nil
+	}
+	return true, wrapSignal(sig, err)
+}
+
+// SignalTree sends sig to everything that the attempt started and that is
+// left. What is started meanwhile gets it too, as far as that comes to an end.
+// It returns os.ErrProcessDone when there is nothing.
+func (p *Process) SignalTree(sig syscall.Signal) error {
+	return p.signalEach(sig, func(member) bool { return true })
+}
+
+// KillTree kills everything that the attempt started and that is left, until
+// nothing new appears. Its end is reported as ever: by Ended, and by Emptied
+// when something outlived the leader.
+func (p *Process) KillTree() error {
+	// The group first: no fork escapes from that, and the leader dies even if
+	// it has left its cgroup.
+	p.learn()
+	done, err := p.killGroup(unix.SIGKILL)
+	if p.h.caps.CgroupKill {
+		p.mu.Lock()
+		empty := p.empty
+		p.mu.Unlock()
+		if empty {
+			return os.ErrProcessDone
+		}
+		return wrapSignal(unix.SIGKILL, os.WriteFile(p.h.treeDir(p.name)+"/cgroup.kill", []byte("1"), 0))
+	}
+	if rest := p.SignalTree(unix.SIGKILL); rest != os.ErrProcessDone || !done {
+		return rest
+	}
+	return err
+}
+
+// maxPasses bounds the passes over a tree that grows while it is signalled.
+const maxPasses = 1000
+
+// signalEach signals each member of the tree that is wanted once, again and
+// again looking for new ones. Every signal goes through a pidfd that was open
+// when the process was recognised: never to a recycled pid.
+func (p *Process) signalEach(sig syscall.Signal, want func(member) bool) error {
+	type id struct {
+		pid   int
+		start uint64
+	}
+	sent := make(map[id]bool)
+	var failed error
+	for range maxPasses {
+		fresh := false
+		for _, m := range p.members() {
+			if k := (id{m.pid, m.start}); want(m) && !sent[k] {
+				sent[k] = true
+				switch err := unix.PidfdSendSignal(m.fd, sig, nil, 0); err {
+				case nil:
+					fresh = true
+				case unix.ESRCH:
+				default:
+					failed = fmt.Errorf("cannot send %v to process %d: %w", sig, m.pid, err)
+				}
+			}
+			unix.Close(m.fd)
+		}
+		if !fresh {
+			break
+		}
+	}
+	if len(sent) == 0 {
+		return os.ErrProcessDone
+	}
+	return failed
+}
+
+func wrapSignal(sig syscall.Signal, err error) error {
+	switch err {
+	case nil:
+		return nil
+	case unix.ESRCH:
+		return os.ErrProcessDone
+	}
+	return fmt.Errorf("cannot send %v: %w", sig, err)
+}
+
+// siginfo is siginfo_t as waitid(2) fills it, 128 bytes.
+type siginfo struct {
+	signo, errno, code, _ int32
+	pid                   int32
+	uid                   uint32
+	status                int32
+	_                     [100]byte
+}
+
+// Values of siginfo.code for SIGCHLD, see sigaction(2).
+const (
+	cldExited = 1
+	cldDumped = 3
+)
+
+// waitid is waitid(2) with the kernel's fifth argument. The result's pid is 0
+// when nothing has ended.
+func waitid(idType, id, options int, usage *unix.Rusage) (info siginfo, err error) {
+	err = retry(unix.EINTR, func() error {
+		return unix.Waitid(idType, id, (*unix.Siginfo)(unsafe.Pointer(&info)), options, usage)
+	})
+	return info, err
+}
+
+// reap takes the leader's status, if it has ended.
+func (p *Process) reap() (Ended, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended {
+		return Ended{}, false
+	}
+	var usage unix.Rusage
+	info, err := waitid(unix.P_PIDFD, int(p.fd), unix.WEXITED|unix.WNOHANG, &usage)
+	if err != nil || info.pid == 0 {
+		return Ended{}, false
+	}
+	p.ended = true
+	p.h.forget(p)
+	unix.EpollCtl(p.h.epfd, unix.EPOLL_CTL_DEL, int(p.fd), nil)
+	fact := Ended{
+		Tag:    p.tag,
+		Pid:    int(p.pid),
+		At:     time.Now(),
+		User:   time.Duration(usage.Utime.Nano()),
+		System: time.Duration(usage.Stime.Nano()),
+		MaxRSS: usage.Maxrss << 10,
+	}
+	if info.code == cldExited {
+		fact.Status.Code = int(info.status)
+	} else {
+		fact.Status.Signal = syscall.Signal(info.status)
+		fact.Status.CoreDump = info.code == cldDumped
+	}
+	return fact, true
+}
+
+// discard waits for a child that never became a program, and drops it.
+func (p *Process) discard() {
+	waitid(unix.P_PIDFD, int(p.fd), unix.WEXITED, nil)
+	p.h.forget(p)
+	p.close()
+}
+
+// forget takes p from the running, unless its pid is another's already.
+func (h *Host) forget(p *Process) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.procs[p.pid] == p {
+		delete(h.procs, p.pid)
+	}
+}
+
+// settle marks the tree as empty, or as nothing of ours any more.
+func (p *Process) settle() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ended, p.empty = true, true
+	p.seen = nil
+	p.close()
+}
+
+// close closes the pidfd.
+func (p *Process) close() {
+	if p.fd >= 0 {
+		unix.Close(int(p.fd))
+		p.fd = -1
+	}
+}

@@ -1,0 +1,126 @@
+package server
+
+import (
+	"cmp"
+	"net/http"
+	"reflect"
+
+	"tend/api"
+)
+
+func (s *Server) health(c *call) error {
+	d, err := s.control.Daemon(c.ctx)
+	if err != nil {
+		return err
+	}
+	if d.Stopping {
+		return &api.Error{Kind: api.KindUnavailable, Message: "the daemon is stopping"}
+	}
+	return c.out.json(http.StatusOK, api.Health{OK: true})
+}
+
+func (s *Server) instances(c *call) error {
+	all, err := s.control.Instances(c.ctx)
+	if err != nil {
+		return err
+	}
+	l := c.out.list()
+	for i := range all {
+		if err := l.add(&all[i]); err != nil {
+			return err
+		}
+	}
+	return l.close()
+}
+
+func (s *Server) program(c *call) error {
+	p, err := s.control.Program(c.ctx, c.name)
+	if err != nil {
+		return err
+	}
+	return c.out.json(http.StatusOK, filled(*p))
+}
+
+func act(verb string) func(*Server, *call) error {
+	return func(s *Server, c *call) error {
+		var a api.Act
+		if err := c.body(&a); err != nil {
+			return err
+		}
+		switch {
+		case verb == "signal" && a.Signal == "":
+			err := badRequest("signal is missing")
+			err.Hint = `as in {"signal": "HUP"}`
+			return err
+		case verb != "signal" && a.Signal != "":
+			return badRequest("%s takes no signal", verb)
+		}
+		r, err := s.control.Act(c.ctx, verb, c.name, a)
+		if err != nil {
+			return err
+		}
+		return c.out.json(http.StatusOK, filled(*r))
+	}
+}
+
+func (s *Server) plan(c *call) error {
+	p, err := s.control.Plan(c.ctx)
+	if err != nil {
+		return err
+	}
+	return c.out.json(http.StatusOK, filled(*p))
+}
+
+func (s *Server) reload(c *call) error {
+	var o api.ReloadOptions
+	if err := c.body(&o); err != nil {
+		return err
+	}
+	p, err := s.control.Reload(c.ctx, o)
+	if err != nil {
+		return err
+	}
+	return c.out.json(http.StatusOK, filled(*p))
+}
+
+func (s *Server) daemon(c *call) error {
+	d, err := s.control.Daemon(c.ctx)
+	if err != nil {
+		return err
+	}
+	return c.out.json(http.StatusOK, filled(*d))
+}
+
+func (s *Server) shutdown(c *call) error {
+	var o api.ShutdownOptions
+	if err := c.body(&o); err != nil {
+		return err
+	}
+	if err := s.control.Shutdown(c.ctx, o); err != nil {
+		return err
+	}
+	return c.out.json(http.StatusAccepted, struct{}{})
+}
+
+// filled returns v with empty lists and maps where there were none, so that
+// clients get [] and {} and never null.
+func filled[T any](v T) T {
+	e := reflect.ValueOf(&v).Elem()
+	for i := range e.NumField() {
+		f := e.Field(i)
+		switch {
+		case f.Kind() == reflect.Slice && f.IsNil():
+			f.Set(reflect.MakeSlice(f.Type(), 0, 0))
+		case f.Kind() == reflect.Map && f.IsNil():
+			f.Set(reflect.MakeMap(f.Type()))
+		}
+	}
+	return v
+}
+
+// jsonType returns what JSON calls a Go type.
+func jsonType(t reflect.Type) string {
+	return cmp.Or(map[reflect.Kind]string{
+		reflect.Bool: "boolean", reflect.String: "string", reflect.Struct: "object",
+	}[t.Kind()], t.String())
+}

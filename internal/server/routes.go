@@ -1,0 +1,209 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"tend/api"
+)
+
+// An access is what somebody must be allowed for a row of the table. Each
+// includes those before it.
+type access uint8
+
+const (
+	open  access = iota // for everybody who reaches the listener
+	read                // what there is, logs included
+	write               // act on programs
+	admin               // change what is guarded, end the daemon
+)
+
+// A route is a row of the table. What is in it beside the handler is checked
+// before that is called, and is where the description of the API comes from.
+type route struct {
+	method, path string // {name} stands for one segment
+	access       access
+	summary      string
+	query        []param
+	body         any // of the type of the request's body; nil: it has none
+	answer       any // of the type of the answer
+	status       int // of success; 0: 200
+	events       []eventType
+	text         bool // an answer may also be text/plain
+	serve        func(*Server, *call) error
+}
+
+// A param is a parameter in the query.
+type param struct {
+	name, kind, summary string // kind is JSON Schema's type
+}
+
+// An eventType is a kind of events of a stream. Its name is empty for events
+// that are named by their kind.
+type eventType struct {
+	name string
+	data any
+}
+
+var (
+	followParam = param{"follow", "boolean", "go on with what comes"}
+	linesParam  = param{"lines", "integer", "that many last lines of each instance, 100 unless given; -1: all"}
+	logSince    = param{"since", "string", "go on after this id of an event; lines holds for instances that it doesn't know"}
+	eventSince  = param{"since", "integer", "only events after this number; one that the daemon has not reached is from its life before and means all"}
+	eventOf     = param{"program", "string", "only events of this program or instance"}
+)
+
+// routes is the API and its security on one page.
+var routes = []route{
+	{method: "GET", path: "/healthz", access: open, summary: "whether the daemon's loop works", answer: api.Health{}, serve: (*Server).health},
+	{method: "GET", path: "/v1/programs", access: read, summary: "all instances", answer: []api.Instance{}, serve: (*Server).instances},
+	{method: "GET", path: "/v1/programs/{name}", access: read, summary: "a program with every effective key", answer: api.Program{}, serve: (*Server).program},
+	{method: "POST", path: "/v1/programs/{name}/start", access: write, summary: "start a program, an instance or what a glob means", body: api.Act{}, answer: api.Results{}, serve: act("start")},
+	{method: "POST", path: "/v1/programs/{name}/stop", access: write, summary: "stop them, with everything they ever started", body: api.Act{}, answer: api.Results{}, serve: act("stop")},
+	{method: "POST", path: "/v1/programs/{name}/restart", access: write, summary: "stop and start them", body: api.Act{}, answer: api.Results{}, serve: act("restart")},
+	{method: "POST", path: "/v1/programs/{name}/signal", access: write, summary: "send their main processes a signal", body: api.Act{}, answer: api.Results{}, serve: act("signal")},
+	{method: "GET", path: "/v1/programs/{name}/logs", access: read, summary: "what programs print", query: []param{followParam, linesParam, logSince}, text: true,
+		events: []eventType{{"log", api.LogLine{}}, {"trouble", api.LogTrouble{}}, {"end", struct{}{}}}, serve: (*Server).logs},
+	{method: "GET", path: "/v1/plan", access: read, summary: "what a reload would do", answer: api.Plan{}, serve: (*Server).plan},
+	{method: "POST", path: "/v1/reload", access: admin, summary: "apply the configuration files", body: api.ReloadOptions{}, answer: api.Plan{}, serve: (*Server).reload},
+	{method: "GET", path: "/v1/events", access: read, summary: "what happened: a stream, or with follow=0 an array of what is held", query: []param{followParam, eventSince, eventOf}, answer: []api.Event{},
+		events: []eventType{{"missed", api.EventsMissed{}}, {"", api.Event{}}}, serve: (*Server).events},
+	{method: "GET", path: "/v1/daemon", access: read, summary: "the daemon itself", answer: api.Daemon{}, serve: (*Server).daemon},
+	{method: "POST", path: "/v1/daemon/shutdown", access: admin, summary: "begin to stop everything, then exit", body: api.ShutdownOptions{}, answer: struct{}{}, status: http.StatusAccepted, serve: (*Server).shutdown},
+}
+
+type grantKey struct{}
+
+// grantOf returns what may be done over a connection. Who can open the unix
+// socket is the daemon's owner, or was let in by socket_mode.
+func grantOf(c net.Conn) access {
+	if c.LocalAddr().Network() == "unix" {
+		return admin
+	}
+	return open
+}
+
+// handle finds the row of a request, checks what the row says, and answers.
+func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
+	o := &out{ResponseWriter: w, limit: s.writeLimit}
+	if r.ContentLength != 0 {
+		// Holds for what net/http reads away as well, should nobody want it.
+		o.readBy(headerLimit)
+	}
+	if err := s.dispatch(o, r); err != nil {
+		o.fail(r.Context(), err)
+	}
+}
+
+func (s *Server) dispatch(o *out, r *http.Request) error {
+	row, name, err := find(o, r.Method, r.URL.EscapedPath())
+	if err != nil {
+		return err
+	}
+	if granted, _ := r.Context().Value(grantKey{}).(access); granted < row.access {
+		return &api.Error{Kind: api.KindForbidden, Message: "this is not allowed here", Hint: "use the daemon's unix socket"}
+	}
+	c := &call{out: o, r: r, ctx: r.Context(), row: row, name: name}
+	if err := c.parseQuery(); err != nil {
+		return err
+	}
+	if row.body == nil && r.ContentLength != 0 {
+		o.Header().Set("Connection", "close")
+		return badRequest("%s %s takes no body", row.method, row.path)
+	}
+	if row.method == http.MethodGet && row.events == nil {
+		var cancel context.CancelFunc
+		c.ctx, cancel = context.WithTimeout(c.ctx, s.readLimit)
+		defer cancel()
+	}
+	return row.serve(s, c)
+}
+
+// find returns the row of a request and what stands for {name} in its path.
+func find(o *out, method, path string) (*route, string, error) {
+	var allowed []string
+	for i := range routes {
+		row := &routes[i]
+		segment, ok := match(row.path, path)
+		if !ok {
+			continue
+		}
+		if row.method != method {
+			allowed = append(allowed, row.method)
+			continue
+		}
+		name, err := url.PathUnescape(segment)
+		if err != nil {
+			return nil, "", badRequest("cannot decode the name %q in the path", segment)
+		}
+		return row, name, nil
+	}
+	if allowed != nil {
+		o.Header().Set("Allow", strings.Join(allowed, ", "))
+		return nil, "", &statusError{http.StatusMethodNotAllowed, badRequest("%s takes %s, not %s", path, strings.Join(allowed, " or "), method)}
+	}
+	return nil, "", &api.Error{Kind: api.KindNotFound, Message: "unknown path " + path, Hint: "a name with a / in it must be percent-encoded"}
+}
+
+// match reports whether a path, as it was sent, is that of a row, and returns the
+// segment that stands for {name}.
+func match(pattern, path string) (segment string, ok bool) {
+	before, after, named := strings.Cut(pattern, "{name}")
+	if !named {
+		return "", path == pattern
+	}
+	rest, ok := strings.CutPrefix(path, before)
+	if !ok {
+		return "", false
+	}
+	segment, ok = strings.CutSuffix(rest, after)
+	return segment, ok && segment != "" && !strings.Contains(segment, "/")
+}
+
+// A call is a request that has found its row.
+type call struct {
+	out   *out
+	r     *http.Request
+	ctx   context.Context
+	row   *route
+	name  string
+	query url.Values
+}
+
+func (c *call) parseQuery() (err error) {
+	if c.query, err = url.ParseQuery(c.r.URL.RawQuery); err != nil {
+		return badRequest("cannot read the query: %v", err)
+	}
+	for key := range c.query {
+		if !slices.ContainsFunc(c.row.query, func(p param) bool { return p.name == key }) {
+			known := make([]string, len(c.row.query))
+			for i, p := range c.row.query {
+				known[i] = p.name
+			}
+			err := badRequest("unknown parameter %q", key)
+			err.Hint = "known: " + cmp.Or(strings.Join(known, ", "), "none")
+			return err
+		}
+	}
+	return nil
+}
+
+// flag returns a boolean parameter; "?follow" alone is true.
+func (c *call) flag(name string, absent bool) (bool, error) {
+	if !c.query.Has(name) {
+		return absent, nil
+	}
+	switch v := c.query.Get(name); v {
+	case "", "1", "true":
+		return true, nil
+	case "0", "false":
+		return false, nil
+	default:
+		return false, badRequest("%s must be 1 or 0, not %q", name, v)
+	}
+}

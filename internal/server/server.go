@@ -1,0 +1,148 @@
+// Package server speaks the daemon's protocol: JSON and event streams over
+// HTTP/1.1, on a unix socket.
+//
+// All that can be asked, and what one must be allowed for it, is the one table
+// in routes.go. The package decides nothing about programs: it asks [Control],
+// reads the event log, and carries the bytes of logs from the files to whoever
+// wants them, past the daemon's loop. It has no TLS and no tokens: on anything
+// but a unix socket only what is open to all is answered.
+package server
+
+import (
+	"context"
+	"errors"
+	"log"
+	"net"
+	"net/http"
+	"time"
+
+	"tend/api"
+	"tend/internal/event"
+)
+
+// Control is the daemon as the server sees it. Its methods are called from many
+// goroutines; what they return isn't changed by either side afterwards. Errors
+// that are meant for the one who asks are [*api.Error].
+type Control interface {
+	// Instances returns all instances in the order in which they are shown.
+	Instances(ctx context.Context) ([]api.Instance, error)
+	Program(ctx context.Context, name string) (*api.Program, error)
+	// Act does a verb to what pattern means: a program, an instance or a glob.
+	Act(ctx context.Context, verb, pattern string, act api.Act) (*api.Results, error)
+	Plan(ctx context.Context) (*api.Plan, error)
+	Reload(ctx context.Context, o api.ReloadOptions) (*api.Plan, error)
+	Daemon(ctx context.Context) (*api.Daemon, error)
+	Shutdown(ctx context.Context, o api.ShutdownOptions) error
+	// Logs returns where the output of the instances that pattern means is; none
+	// is an error of kind not-found.
+	Logs(ctx context.Context, pattern string) ([]LogFile, error)
+}
+
+// A LogFile says where the output of an instance is.
+type LogFile struct {
+	Name string // of the instance
+	Path string
+	Keep int // rotated files beside it, Path.1 to Path.Keep
+}
+
+// Config is what a server needs.
+type Config struct {
+	Control Control
+	Events  *event.Log
+	Logf    func(format string, args ...any) // told of broken connections and bugs; nil: nobody
+}
+
+// Bounds.
+const (
+	// maxConns is how many connections are open at a time. The rest waits in the
+	// socket's backlog, where it costs no descriptor.
+	maxConns = 512
+	// maxStreams is how many of them may be streams, which stay: the others are
+	// kept for commands.
+	maxStreams = 448
+
+	headerLimit = 10 * time.Second // for a request's header, and for its body
+	readLimit   = 20 * time.Second // for the daemon, to answer what it knows
+	writeLimit  = time.Minute      // for a client, to take a piece of an answer
+	idleLimit   = 2 * time.Minute  // for a connection without a request
+	heartbeat   = 15 * time.Second // between signs of life on a stream
+	maxHeader   = 16 << 10         // bytes
+	maxBody     = 64 << 10         // bytes
+)
+
+// A Server answers requests. Its methods may be called from several goroutines.
+type Server struct {
+	control Control
+	log     *event.Log
+	http    *http.Server
+	conns   chan struct{} // holds an element for each open connection
+	streams chan struct{} // and for each open stream
+
+	ending context.Context // ends with the streams
+	end    context.CancelFunc
+
+	readLimit, writeLimit, heartbeat time.Duration
+}
+
+// New returns a server that listens nowhere yet.
+func New(c Config) *Server {
+	s := &Server{
+		control: c.Control, log: c.Events,
+		conns: make(chan struct{}, maxConns), streams: make(chan struct{}, maxStreams),
+		readLimit: readLimit, writeLimit: writeLimit, heartbeat: heartbeat,
+	}
+	s.ending, s.end = context.WithCancel(context.Background())
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	s.http = &http.Server{
+		Handler:           s.Handler(),
+		Protocols:         protocols,
+		ReadHeaderTimeout: headerLimit,
+		// WriteTimeout holds for what net/http itself answers; ours is renewed
+		// with each piece. ReadTimeout would end requests that wait.
+		WriteTimeout:   s.writeLimit,
+		IdleTimeout:    idleLimit,
+		MaxHeaderBytes: maxHeader,
+		ErrorLog:       log.New(logWriter(func(string, ...any) {}), "", 0),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, grantKey{}, grantOf(c))
+		},
+	}
+	if c.Logf != nil {
+		s.http.ErrorLog.SetOutput(logWriter(c.Logf))
+	}
+	return s
+}
+
+type logWriter func(format string, args ...any)
+
+func (f logWriter) Write(p []byte) (int, error) {
+	f("%s", p)
+	return len(p), nil
+}
+
+// Handler returns the handler of all routes. Away from [Server.Serve] it knows
+// nothing of who asks, and answers only what is open to all.
+func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.handle) }
+
+// Serve answers what comes in on l until [Server.Shutdown], and closes l. It
+// returns nil after a shutdown.
+func (s *Server) Serve(l net.Listener) error {
+	err := s.http.Serve(newLimited(l, s.conns))
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// Shutdown closes the listeners, ends the streams after the latest events, and
+// waits for other answers under way; when ctx ends it breaks them off and
+// returns its error.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.end()
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		s.http.Close()
+	}
+	return err
+}

@@ -1,0 +1,207 @@
+package spec
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// A Problem is something wrong with a set, as [Check] finds it.
+type Problem struct {
+	Program string // "" for the daemon's own settings
+	Key     string // "" for the program as a whole
+	Message string
+	Hint    string
+}
+
+// CheckName returns why name can't be the name of a program, or "". Blanks are
+// allowed where blanks is set, as INI files do.
+func CheckName(name string, blanks bool) string {
+	switch n := utf8.RuneCountInString(name); {
+	case n == 0:
+		return "the name is empty"
+	case n > 64:
+		return fmt.Sprintf("the name has %d characters, more than 64", n)
+	case !utf8.ValidString(name):
+		return "the name is not UTF-8"
+	case name == "." || name == "..":
+		return "the name can't be a folder's"
+	}
+	for _, r := range name {
+		switch {
+		case unicode.IsLetter(r), unicode.IsDigit(r), unicode.IsMark(r), strings.ContainsRune("_-.", r):
+		case r == ' ' && blanks:
+		default:
+			return fmt.Sprintf("the name holds %q; use letters, digits, _ - and .", r)
+		}
+	}
+	return ""
+}
+
+// Check returns what is wrong with a set beyond single values: names that
+// collide in files, unknown names and cycles in after, no command. It reports
+// everything, in the order of the programs.
+func Check(s *Set) []Problem {
+	var problems []Problem
+	say := func(p *Program, key, hint, format string, args ...any) {
+		problems = append(problems, Problem{p.Name, key, fmt.Sprintf(format, args...), hint})
+	}
+	byName := make(map[string]*Program, len(s.Programs))
+	byFile := make(map[string]*Program, len(s.Programs))
+	for _, p := range s.Programs {
+		if byName[p.Name] != nil {
+			continue // the loader tells of duplicates: it has both places
+		}
+		byName[p.Name] = p
+		for i := range p.Instances {
+			file := FileName(InstanceName(p.Name, i, p.Instances))
+			if q := byFile[file]; q != nil && q != p {
+				say(p, "", "rename one of them", "its files would collide with those of %q", q.Name)
+				break
+			}
+			byFile[file] = p
+		}
+	}
+	var names []string // only made when a name is unknown
+	for _, p := range s.Programs {
+		if p.Command.IsZero() {
+			say(p, "command", `say what to run: command = "…"`, "the command is missing")
+		}
+		if p.Backoff.Initial > p.Backoff.Max {
+			say(p, "backoff.max", "", "backoff.max (%s) is less than backoff.initial (%s)", FormatDuration(p.Backoff.Max), FormatDuration(p.Backoff.Initial))
+		}
+		for _, dep := range p.After {
+			if byName[dep] != nil {
+				continue
+			}
+			if names == nil {
+				for n := range byName {
+					names = append(names, n)
+				}
+				slices.Sort(names)
+			}
+			say(p, "after", didYouMean(dep, names), "no program is named %q", dep)
+		}
+		if p.Log.Stderr != "" && p.Log.Stderr == p.Log.File {
+			say(p, "log.stderr", "drop log.stderr: it is merged by default", "log.stderr and log.file are the same file")
+		}
+	}
+	if cycle := Cycle(s); cycle != nil {
+		p := byName[cycle[0]]
+		say(p, "after", "drop one of them", "these wait for each other: %s", strings.Join(cycle, " → "))
+	}
+	problems = append(problems, sharedLogs(s)...)
+	if w := s.Daemon.ExitWhen; w != "" && w != "never" && w != "all-done" && w != "any-failed" && byName[w] == nil {
+		problems = append(problems, Problem{Key: "exit_when", Message: fmt.Sprintf("no program is named %q", w), Hint: `use never, all-done, any-failed or a program's name`})
+	}
+	return problems
+}
+
+// sharedLogs finds files that two instances would write: two writers that both
+// rotate a file lose lines.
+func sharedLogs(s *Set) []Problem {
+	var problems []Problem
+	owner := make(map[string]string)
+	for _, p := range s.Programs {
+		for _, place := range []struct{ key, path string }{{"log.file", p.Log.File}, {"log.stderr", p.Log.Stderr}} {
+			if !filepath.IsAbs(place.path) || strings.HasPrefix(place.path, "/dev/") {
+				continue
+			}
+			var message, hint string
+			switch other := owner[place.path]; {
+			case other != "" && other != p.Name:
+				message, hint = fmt.Sprintf("%q writes to the same file", other), "give each program a file of its own"
+			case p.Instances > 1 && !strings.Contains(place.path, InstanceMark):
+				message, hint = fmt.Sprintf("its %d instances would write to the same file", p.Instances), "put ${TEND_INSTANCE} into the path"
+			default:
+				owner[place.path] = p.Name
+				continue
+			}
+			problems = append(problems, Problem{p.Name, place.key, message, hint})
+		}
+	}
+	return problems
+}
+
+// Cycle returns the names along a cycle of after, the first one again at the
+// end, or nil.
+func Cycle(s *Set) []string {
+	byName := make(map[string]*Program, len(s.Programs))
+	for _, p := range s.Programs {
+		byName[p.Name] = p
+	}
+	const (
+		onPath = 1
+		clear  = 2
+	)
+	mark := make(map[string]int, len(s.Programs))
+	var path []string
+	var visit func(name string) []string
+	visit = func(name string) []string {
+		p := byName[name]
+		if p == nil || mark[name] == clear {
+			return nil
+		}
+		if mark[name] == onPath {
+			start := slices.Index(path, name)
+			return append(slices.Clone(path[start:]), name)
+		}
+		mark[name] = onPath
+		path = append(path, name)
+		for _, dep := range p.After {
+			if cycle := visit(dep); cycle != nil {
+				return cycle
+			}
+		}
+		path = path[:len(path)-1]
+		mark[name] = clear
+		return nil
+	}
+	for _, p := range s.Programs {
+		if cycle := visit(p.Name); cycle != nil {
+			return cycle
+		}
+	}
+	return nil
+}
+
+// A Change is a field whose value differs between two versions of a program.
+type Change struct {
+	Field    *Field
+	Old, New string // as a person reads them
+}
+
+// Changes returns the fields in which a and b differ, in the order of the
+// table. It is empty exactly when the two are equal but for their source.
+func Changes(a, b *Program) []Change {
+	if a == b {
+		return nil
+	}
+	var changes []Change
+	for _, f := range Fields {
+		if !f.equal(a, b) {
+			changes = append(changes, Change{f, f.text(a), f.text(b)})
+		}
+	}
+	return changes
+}
+
+// text returns the field's value in p in the form for people.
+func (f *Field) text(p *Program) string {
+	canonical := f.Get(p)
+	if c, ok := f.ptr(p).(*Command); ok {
+		canonical = c.String()
+	}
+	if canonical == "" {
+		return "–"
+	}
+	return Show(strings.ReplaceAll(strings.TrimSuffix(canonical, "\n"), "\n", " "))
+}
+
+// NeedsRestart reports whether any of the changes can't be applied live.
+func NeedsRestart(changes []Change) bool {
+	return slices.ContainsFunc(changes, func(c Change) bool { return c.Field.Apply == OnRestart })
+}

@@ -1,0 +1,276 @@
+// Package spec says what is wanted: which programs are to run, and how.
+//
+// A [Set] is the whole wanted world, a [Program] one entry of it. Every loader
+// of package conf ends here, and everything behind it starts here. The field
+// table in fields.go is the single list of the keys of a program: parsing,
+// defaults, comparison, the reference page and the JSON Schema all read it.
+//
+// The package does no I/O: it neither reads files nor looks up users.
+package spec
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A Set is the wanted world. Programs are in the order of their files, which is
+// the order in which they are shown; names are unique.
+type Set struct {
+	Daemon   Daemon
+	Programs []*Program
+}
+
+// Program returns the program with that name, or nil.
+func (s *Set) Program(name string) *Program {
+	for _, p := range s.Programs {
+		if p.Name == name {
+			return p
+		}
+	}
+	return nil
+}
+
+// Daemon holds the daemon's own settings, the table [tend].
+type Daemon struct {
+	Reload      Reload
+	State       string // folder; "" stands for the default place
+	Logs        string // folder; "" stands for the default place
+	SocketMode  int    // permission bits of the control socket
+	SocketGroup string
+	ExitWhen    string // "never", "all-done", "any-failed" or a program's name
+	LogLevel    string // debug, info, warn, error
+	LogFormat   string // text, json
+}
+
+// Reload says how a changed file comes to be applied.
+type Reload string
+
+const (
+	ReloadAuto   Reload = "auto"   // watched, applied after a quiet moment
+	ReloadManual Reload = "manual" // on a signal or a command
+)
+
+// A Program is one program as it is wanted. It is made by [New], filled by the
+// setters of the field table, and not changed once it is part of a Set.
+//
+// Strings may hold [InstanceMark]; [Program.Instance] replaces it.
+type Program struct {
+	Name   string
+	Source Source
+
+	Command         Command
+	Enabled         bool
+	Autostart       bool
+	Instances       int
+	Directory       string
+	Env             Env
+	EnvFile         []string
+	User, Group     string
+	Umask           Optional // permission bits
+	Restart         Restart
+	SuccessCodes    []int // sorted
+	MinUptime       time.Duration
+	Backoff         Backoff
+	MaxFailures     int // failed starts in a row; 0: no limit
+	RetryFailed     time.Duration
+	StopSignal      Signal
+	StopCommand     Command
+	StopTimeout     time.Duration
+	StopScope       StopScope
+	WhenDisabled    WhenDisabled
+	After           []string
+	Type            Type
+	Log             Log
+	Limits          Limits
+	Nice            Optional
+	OOMScoreAdj     Optional
+	NoNewPrivileges bool
+}
+
+// Source is where a program was written, for messages.
+type Source struct {
+	File string
+	Line int
+}
+
+// A Command is what is executed: Shell through /bin/sh -c, or Argv as it is.
+// At most one of the two is set.
+type Command struct {
+	Shell string
+	Argv  []string
+}
+
+// IsZero reports whether there is no command.
+func (c Command) IsZero() bool { return c.Shell == "" && len(c.Argv) == 0 }
+
+// Args returns the argument vector to execute.
+func (c Command) Args() []string {
+	if c.Shell != "" {
+		return []string{"/bin/sh", "-c", c.Shell}
+	}
+	return c.Argv
+}
+
+// String returns the command as a person would read it.
+func (c Command) String() string {
+	if c.Shell != "" {
+		return c.Shell
+	}
+	words := make([]string, len(c.Argv))
+	for i, w := range c.Argv {
+		if w == "" || strings.ContainsAny(w, " \t\n\"'\\$`;&|<>()*?[]#~") {
+			w = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
+		}
+		words[i] = w
+	}
+	return strings.Join(words, " ")
+}
+
+// Env holds variables that are added to the daemon's environment.
+type Env map[string]string
+
+// Optional is a whole number that may be left unset.
+type Optional struct {
+	Set   bool
+	Value int
+}
+
+// Some returns a set Optional.
+func Some(v int) Optional { return Optional{Set: true, Value: v} }
+
+// Restart says after which ends a program is started again.
+type Restart string
+
+const (
+	RestartAlways    Restart = "always"
+	RestartOnFailure Restart = "on-failure"
+	RestartNever     Restart = "never"
+)
+
+// Backoff spaces the starts of a program that doesn't stay up.
+type Backoff struct {
+	Initial time.Duration // the wait after the second short run in a row
+	Max     time.Duration
+	Factor  float64       // each further wait is this many times longer
+	Jitter  float64       // part of a wait that is left to chance, 0 to 1
+	Reset   time.Duration // up this long: the row is broken
+}
+
+// StopScope says who gets the stop signal.
+type StopScope string
+
+const (
+	ScopeGroup StopScope = "group"
+	ScopeMain  StopScope = "main"
+)
+
+// WhenDisabled says what becomes of a running program that is disabled.
+type WhenDisabled string
+
+const (
+	DisabledStop  WhenDisabled = "stop"
+	DisabledDrain WhenDisabled = "drain"
+)
+
+// Type tells a program that stays up from one that runs to its end.
+type Type string
+
+const (
+	Service Type = "service"
+	Task    Type = "task"
+)
+
+// Log says where a program's output goes.
+type Log struct {
+	File      string // a path, "inherit", "none", or "" for the default place
+	Stderr    string // a path of its own, or "" to be merged
+	MaxSize   int64  // bytes; 0: never rotated
+	Keep      int
+	Timestamp bool
+}
+
+// A Limit is a resource limit as setrlimit(2) takes it. Unlimited is RLIM_INFINITY.
+type Limit struct{ Soft, Hard uint64 }
+
+// Unlimited is RLIM_INFINITY.
+const Unlimited = ^uint64(0)
+
+// Limits holds resource limits by the names of [LimitNames].
+type Limits map[string]Limit
+
+// InstanceMark stands in strings of a Program for the number of the instance;
+// it is what loaders put for ${TEND_INSTANCE}. A NUL byte can't be part of any
+// argument, path or variable, so it collides with nothing.
+const InstanceMark = "\x00"
+
+// Show returns s as a person wrote it, with [InstanceMark] spelled out.
+func Show(s string) string { return strings.ReplaceAll(s, InstanceMark, "${TEND_INSTANCE}") }
+
+// InstanceName returns the name of instance i of a program with n instances:
+// "web" where there is one, else "web:0", "web:1" and so on.
+func InstanceName(program string, i, n int) string {
+	if n == 1 && i == 0 {
+		return program
+	}
+	return program + ":" + strconv.Itoa(i)
+}
+
+// FileName returns the form of a program's or instance's name that is used in
+// file names: "queue:1" is "queue.1", a blank is "_". Two programs whose names
+// collide in it are refused by [Check].
+func FileName(name string) string {
+	return strings.Map(func(r rune) rune {
+		switch r {
+		case ':':
+			return '.'
+		case ' ':
+			return '_'
+		}
+		return r
+	}, name)
+}
+
+// Instance returns p with [InstanceMark] replaced by the number of instance i.
+// It is p itself where nothing is to be replaced.
+func (p *Program) Instance(i int) *Program {
+	q := *p
+	number, changed := strconv.Itoa(i), false
+	expand := func(s string) string {
+		if strings.Contains(s, InstanceMark) {
+			changed = true
+			return strings.ReplaceAll(s, InstanceMark, number)
+		}
+		return s
+	}
+	expandAll := func(list []string) []string {
+		if !slices.ContainsFunc(list, func(s string) bool { return strings.Contains(s, InstanceMark) }) {
+			return list
+		}
+		list = slices.Clone(list)
+		for i := range list {
+			list[i] = expand(list[i])
+		}
+		return list
+	}
+	for _, s := range []*string{&q.Command.Shell, &q.StopCommand.Shell, &q.Directory, &q.User, &q.Group, &q.Log.File, &q.Log.Stderr} {
+		*s = expand(*s)
+	}
+	q.Command.Argv, q.StopCommand.Argv = expandAll(q.Command.Argv), expandAll(q.StopCommand.Argv)
+	cloned := false
+	for k, v := range p.Env {
+		if !strings.Contains(v, InstanceMark) {
+			continue
+		}
+		if !cloned {
+			q.Env, cloned = maps.Clone(p.Env), true
+		}
+		q.Env[k] = expand(v)
+	}
+	if !changed {
+		return p
+	}
+	return &q
+}
