@@ -28,13 +28,15 @@ fuzz: ## every fuzz target for a while
 	scripts/fuzz 30s
 
 sim: ## a long run of the simulated world
-	$(GO) test ./internal/sim -run Sim -count=1 -timeout 0 -sim.steps 100000000
+	$(GO) test ./internal/sim -run TestRandom -count=1 -timeout 0 -sim.steps 100000000
 
 bench: build ## tend, the bare limit and the peers, side by side
 	$(GO) run ./bench -tend bin/tend
 
 generate: ## what is made from the code: the reference pages, the schema, the API's description
+	$(GO) test ./internal/conf -run Schema -update
 	$(GO) run ./cmd/tend-docs
+	$(GO) test ./internal/server -run OpenAPI -update
 
 clean:
 	rm -rf bin

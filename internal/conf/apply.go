@@ -106,6 +106,9 @@ func (l *load) apply() *spec.Set {
 					hint = "choose another name"
 				}
 				l.sayAt(s.src, s.at, Error, s.name, "", hint, "%s", why)
+				if s.name == "" {
+					continue // package spec has it for the daemon
+				}
 			}
 		}
 		if first := byName[s.name]; first != nil {

@@ -325,3 +325,24 @@ func TestExpand(t *testing.T) {
 		t.Errorf("expandShell: %q", got)
 	}
 }
+
+// TestIncludeUnreadable has a pattern match a link that leads nowhere: a file
+// that is there but can't be read is an error, unlike none at all.
+func TestIncludeUnreadable(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "tend.toml")
+	write(t, path, "[tend]\ninclude = [\"*.part\"]\n[a]\ncommand = \"a\"\n")
+	if r := Load(Options{Path: path}); !r.OK() {
+		t.Fatal(r.Diagnostics)
+	}
+	if err := os.Symlink("absent", filepath.Join(dir, "b.part")); err != nil {
+		t.Fatal(err)
+	}
+	r := Load(Options{Path: path})
+	if r.OK() || len(r.Diagnostics) != 1 || r.Diagnostics[0].Line != 2 || !strings.Contains(r.Diagnostics[0].Message, "b.part") {
+		t.Errorf("%+v", r.Diagnostics)
+	}
+	if !slices.Contains(r.Watch, filepath.Join(dir, "absent")) {
+		t.Errorf("what the link leads to is not watched: %v", r.Watch)
+	}
+}

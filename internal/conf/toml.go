@@ -101,8 +101,8 @@ func (t *tomlReader) syntaxError(err error) (pos int, atHeader bool) {
 		return slices.ContainsFunc(parts, func(p string) bool { return strings.Contains(message, p) })
 	}
 	foreign := at.from < len(t.data) && t.data[at.from] >= utf8.RuneSelf
-	switch inList := is("of value", "array", "expected value", "expected keyword"); {
-	case header && inList:
+	switch inList := is("of value", "array is", "array value", "expected value", "expected keyword"); {
+	case header && inList && start > t.base: // else the header itself is wrong
 		message, hint = "a list above is not closed", "close it with ]"
 		resume = start
 	case is("incomplete"), inList && (at.from == len(t.data) || t.data[at.from] == '\n' || t.data[at.from] == '\r'):

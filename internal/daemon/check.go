@@ -19,7 +19,15 @@ func Find(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return conf.Find(dir, os.Getenv, os.Geteuid() == 0)
+	found, err := conf.Find(dir, os.Getenv, os.Geteuid() == 0)
+	if err != nil {
+		return "", err
+	}
+	// People read this path in messages: as short as they would write it.
+	if rel, err := filepath.Rel(dir, found); err == nil && filepath.IsLocal(rel) {
+		return rel, nil
+	}
+	return found, nil
 }
 
 // Check loads the configuration at path ("" is searched for) as a daemon would,

@@ -83,8 +83,9 @@ type Daemon struct {
 	cmdSeq uint64
 
 	instances map[engine.ID]*instance
-	spawns    queue // what may take long: lookups, pipes, forks
-	kernel    queue // signals, in the order given
+	spawns    queue    // what may take long: lookups, pipes, forks
+	starts    []func() // for spawns, when this turn of the loop is over
+	kernel    queue    // signals, in the order given
 	environ   environ
 
 	files       *conf.Result // what the wanted set was made of
@@ -218,6 +219,7 @@ func (d *Daemon) loop(signals <-chan os.Signal) {
 	for d.exit == nil && !d.leave {
 		d.arm()
 		d.say.flush()
+		d.launch()
 		select {
 		case s := <-signals:
 			d.onSignal(s)
@@ -230,6 +232,16 @@ func (d *Daemon) loop(signals <-chan os.Signal) {
 			d.step(engine.Tick{})
 		}
 	}
+}
+
+// launch begins the spawns of this turn. They come last: the scheduler runs the
+// youngest goroutine first, and nothing should run before a restart.
+func (d *Daemon) launch() {
+	for _, start := range d.starts {
+		d.spawns.put(start)
+	}
+	clear(d.starts)
+	d.starts = d.starts[:0]
 }
 
 // arm sets the one timer to the time at which the engine wants to be woken.
@@ -376,6 +388,8 @@ func (d *Daemon) close() {
 		cancel()
 	}
 	if d.host != nil {
+		d.spawns.wait() // a host must not be closed under a spawn
+		d.kernel.wait()
 		if !d.leave {
 			for _, n := range d.instances {
 				d.host.Forget(n.tree)

@@ -70,7 +70,7 @@ func (d *Daemon) spawn(f engine.Spawn) {
 	n.name, n.tree, n.spec, n.gen, n.spawning = f.Name, treeName(f.Spec, f.Index), f.Spec, f.Gen, true
 	have := spawned{out: n.out, err: n.err}
 	logDir := d.place.logs
-	d.spawns.put(func() {
+	d.starts = append(d.starts, func() {
 		got := d.start(f, have, logDir)
 		d.post(func() { d.onSpawned(n, f, got) })
 	})

@@ -35,11 +35,13 @@ type queue struct {
 	mu      sync.Mutex
 	jobs    []func()
 	workers int
+	open    sync.WaitGroup // jobs not done
 }
 
 func (q *queue) put(job func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.open.Add(1)
 	q.jobs = append(q.jobs, job)
 	if q.workers < q.limit {
 		q.workers++
@@ -61,5 +63,9 @@ func (q *queue) work() {
 		q.jobs = q.jobs[1:]
 		q.mu.Unlock()
 		job()
+		q.open.Done()
 	}
 }
+
+// wait returns when all jobs are done. Nothing may be put meanwhile.
+func (q *queue) wait() { q.open.Wait() }

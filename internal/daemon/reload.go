@@ -222,9 +222,7 @@ func planView(p engine.Plan, r *conf.Result) *api.Plan {
 		}
 		v.Items = append(v.Items, item)
 	}
-	for _, diag := range diagnosticsView(r) {
-		v.Diagnostics = append(v.Diagnostics, diag)
-	}
+	v.Diagnostics = append(v.Diagnostics, diagnosticsView(r)...)
 	return v
 }
 

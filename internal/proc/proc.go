@@ -26,6 +26,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -137,6 +138,9 @@ type Host struct {
 
 	self     identity
 	children func(pid int) []int
+
+	onChild    [4]uint64 // the runtime's struct sigaction of SIGCHLD
+	dropsChild bool      // while it is not in force
 }
 
 // A leftover is a process of a tree whose leader has ended.
@@ -204,9 +208,6 @@ func Open(c Config) (_ *Host, err error) {
 	if _, err := os.Stat(fmt.Sprintf("/proc/self/task/%d/children", h.self.pid)); err != nil {
 		h.children = childrenByScan // no CONFIG_PROC_CHILDREN
 	}
-	if !c.NoSubreaper {
-		h.caps.Subreaper = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == nil
-	}
 	if err := h.probe(!c.NoClone3); err != nil {
 		return nil, err
 	}
@@ -215,14 +216,35 @@ func Open(c Config) (_ *Host, err error) {
 		h.caps.CgroupKill = h.caps.Cgroup != "" && !c.NoCgroupKill && exists(h.caps.Cgroup+"/cgroup.kill")
 	}
 
+	// A cgroup knows its orphans without us, and init reaps them.
+	if h.caps.Cgroup == "" && !c.NoSubreaper {
+		h.caps.Subreaper = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == nil
+	}
+	h.wg.Go(h.loop)
+	if !h.caps.Subreaper && h.self.pid != 1 {
+		return h, h.dropChildSignals() // nobody becomes our child but those we start
+	}
 	child := make(chan os.Signal, 1)
 	signal.Notify(child, unix.SIGCHLD)
-	h.wg.Go(h.loop)
 	h.wg.Go(func() {
 		defer signal.Stop(child)
 		h.reapStrangers(child)
 	})
 	return h, nil
+}
+
+// dropChildSignals lets the kernel drop SIGCHLD, which tells nothing that a pidfd
+// doesn't. The Go runtime has a handler for it even when nobody asked to be
+// notified, and each of a thousand ends would wake a thread to run it. The
+// default is to do nothing; ignoring it explicitly would reap by itself. Close
+// gives the handler back: the runtime believes that it is still there.
+func (h *Host) dropChildSignals() error {
+	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGCHLD), uintptr(unsafe.Pointer(&sigDefault)), uintptr(unsafe.Pointer(&h.onChild)), 8, 0, 0)
+	if errno != 0 {
+		return fmt.Errorf("cannot reset SIGCHLD: %w", errno)
+	}
+	h.dropsChild = true
+	return nil
 }
 
 // Close stops watching and gives back what the host holds. Programs keep
@@ -273,6 +295,9 @@ func (h *Host) release() {
 	}
 	if h.null >= 0 {
 		unix.Close(h.null)
+	}
+	if h.dropsChild {
+		unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGCHLD), uintptr(unsafe.Pointer(&h.onChild)), 0, 8, 0, 0)
 	}
 	opened.Store(false)
 }

@@ -57,7 +57,7 @@ func (s *Server) logs(c *call) error {
 		return err
 	}
 	seq := s.log.Last() // before asking, so that no change is missed
-	files, err := s.control.Logs(c.ctx, c.name)
+	files, err := s.logFiles(c.ctx, c.name)
 	if err != nil {
 		return err
 	}
@@ -81,12 +81,19 @@ func (s *Server) logs(c *call) error {
 	}
 	defer st.close()
 	m := &merged{
-		st: st, control: s.control, pattern: c.name, raw: raw, lines: lines, since: since,
+		st: st, pattern: c.name, raw: raw, live: follow, lines: lines, since: since,
 		tails: make(map[string]*tail), emits: make(chan struct{}, maxEmits),
 	}
 	defer m.wg.Wait() // before st is closed
 	defer st.stop()
-	return m.run(files, follow, seq)
+	return m.run(files, seq)
+}
+
+// logFiles asks the daemon for the logs that pattern means.
+func (s *Server) logFiles(ctx context.Context, pattern string) ([]LogFile, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.readLimit)
+	defer cancel()
+	return s.control.Logs(ctx, pattern)
 }
 
 // acceptsEvents reports whether an event stream is asked for by name.
@@ -103,9 +110,9 @@ func acceptsEvents(accept []string) bool {
 // watches for instances that come and go; each followed log has a goroutine.
 type merged struct {
 	st      *stream
-	control Control
 	pattern string
 	raw     bool // bytes, not events
+	live    bool // what comes is followed
 	lines   int
 	since   map[string]position
 
@@ -115,6 +122,7 @@ type merged struct {
 	mu    sync.Mutex // guards st's output and what follows, those of the tails too
 	tails map[string]*tail
 	order []*tail // as they were met, for ids
+	ended bool    // the last of them has
 	idAt  time.Time
 	held  *api.LogLine // the latest of the last lines: it waits for its id
 }
@@ -126,6 +134,7 @@ type tail struct {
 	cancel context.CancelFunc
 	kick   chan struct{} // something happened to the instance
 
+	placed bool     // what follows holds
 	read   position // after what was read
 	sent   position // after the whole lines that were sent
 	carry  []byte   // between the two: the beginning of a line
@@ -135,35 +144,43 @@ type tail struct {
 }
 
 // run sends the last lines of files, and goes on with what comes.
-func (m *merged) run(files []LogFile, follow bool, seq uint64) error {
-	for _, f := range files {
-		if err := m.begin(m.add(f), follow); err != nil {
+func (m *merged) run(files []LogFile, seq uint64) error {
+	tails := make([]*tail, len(files))
+	for i, f := range files {
+		tails[i] = m.add(f)
+	}
+	for _, t := range tails {
+		if err := m.begin(t); err != nil {
 			return err
 		}
 	}
-	if follow {
+	if m.live {
 		m.mu.Lock()
 		m.release(true)
 		err := m.flush()
-		for _, t := range m.order {
+		for _, t := range slices.Clone(m.order) {
 			m.start(t)
 		}
 		m.mu.Unlock()
 		if err != nil {
 			return err
 		}
-		if over := m.watch(seq); !over {
+		over := m.watch(seq)
+		m.st.stop()
+		m.wg.Wait()
+		if !over {
 			return m.st.err
 		}
-		m.wg.Wait() // their last bytes
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.release(true)
-	if m.raw {
-		return nil
+	if !m.ended && m.st.ctx.Err() != nil {
+		return m.st.err // broken off, which the end would deny
 	}
-	m.st.event("", "end", struct{}{})
+	m.release(true)
+	if !m.raw {
+		m.st.event("", "end", struct{}{})
+	}
 	return m.flush()
 }
 
@@ -179,43 +196,45 @@ func (m *merged) add(f LogFile) *tail {
 
 // begin sends what comes before following: the last lines, or without follow all
 // after the position that was asked for.
-func (m *merged) begin(t *tail, follow bool) error {
+func (m *merged) begin(t *tail) error {
 	from, known := m.since[t.file.Name]
-	if !known {
-		at, err := t.file.tail(tailWriter{m, t}, m.lines)
-		if m.st.err != nil || m.raw && err != nil {
-			return errors.Join(m.st.err, err)
+	if known {
+		t.placed, t.read, t.sent = true, from, from
+		if m.live {
+			return nil
 		}
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		if err != nil {
-			m.trouble(t, err)
-			return m.flush()
+		end, err := t.file.end()
+		if err == nil && end != (position{}) && !reached(from, end) {
+			m.finish(t, end)
+			m.wg.Add(1)
+			m.follow(t)
+			return m.st.err
 		}
-		t.read, t.sent = at, at
-		if t.sent.Offset -= int64(len(t.carry)); t.sent.Offset < 0 || !follow {
-			t.sent = at
-			m.sendCarry(t)
-		}
-		return m.flush()
+		return m.began(t, err)
 	}
-	t.read, t.sent = from, from
-	if follow {
-		return nil
+	at, err := t.file.tail(tailWriter{m, t}, m.lines)
+	if m.st.err != nil {
+		return m.st.err
 	}
-	end, err := t.file.end()
+	t.placed, t.read, t.sent = true, at, at
+	if t.sent.Offset -= int64(len(t.carry)); t.sent.Offset < 0 || !m.live {
+		t.sent = at
+		m.sendCarry(t, true)
+	}
+	return m.began(t, err)
+}
+
+// began sends what begin has collected, or that t's log can't be read.
+func (m *merged) began(t *tail, err error) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if err != nil {
-		m.mu.Lock()
-		defer m.mu.Unlock()
+		if m.raw {
+			return err
+		}
 		m.trouble(t, err)
-		return m.flush()
 	}
-	if end != (position{}) && !reached(from, end) {
-		m.finish(t, end)
-		m.wg.Add(1)
-		m.follow(t)
-	}
-	return m.st.err
+	return m.flush()
 }
 
 // A tailWriter takes the last lines of a log.
@@ -227,8 +246,8 @@ type tailWriter struct {
 func (w tailWriter) Write(p []byte) (int, error) {
 	w.m.mu.Lock()
 	defer w.m.mu.Unlock()
-	if err := w.m.take(w.t, p, position{}); err != nil {
-		return 0, err
+	if w.m.take(w.t, p, position{}); w.m.st.err != nil {
+		return 0, w.m.st.err
 	}
 	return len(p), nil
 }
@@ -259,7 +278,18 @@ func (m *merged) follow(t *tail) {
 			defer func() { <-m.emits }()
 			m.mu.Lock()
 			defer m.mu.Unlock()
-			return errors.Join(m.take(t, chunk, next), m.flush())
+			if t.end != nil {
+				t.idle.Stop() // that the client is slow isn't counted
+				defer t.idle.Reset(drainLimit)
+			}
+			m.take(t, chunk, next)
+			if err := m.flush(); err != nil {
+				return err
+			}
+			if t.end != nil && reached(t.read, *t.end) {
+				t.cancel()
+			}
+			return nil
 		})
 		switch {
 		case t.ctx.Err() != nil:
@@ -294,12 +324,14 @@ func (m *merged) follow(t *tail) {
 func (m *merged) leave(t *tail, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.sendCarry(t)
+	if m.st.ctx.Err() == nil { // else whoever goes on gets the line whole
+		m.sendCarry(t, false)
+	}
 	if err != nil {
 		m.trouble(t, err)
 	}
+	_ = m.flush() // an error stays in st
 	m.drop(t)
-	_ = m.flush() // stays in st
 }
 
 // drop forgets t. The caller holds mu.
@@ -311,9 +343,12 @@ func (m *merged) drop(t *tail) {
 	if m.tails[t.file.Name] == t {
 		delete(m.tails, t.file.Name)
 	}
-	m.order = slices.DeleteFunc(m.order, func(o *tail) bool { return o == t })
-	if len(m.tails) == 0 {
-		m.st.stop() // the watcher
+	if m.live { // else it has only ended, and its position counts
+		m.order = slices.DeleteFunc(m.order, func(o *tail) bool { return o == t })
+	}
+	if len(m.tails) == 0 && m.st.ctx.Err() == nil {
+		m.ended = true
+		m.st.stop() // for the watcher
 	}
 }
 
@@ -331,14 +366,12 @@ func (m *merged) trouble(t *tail, err error) {
 		m.release(false)
 		m.st.event("", "trouble", api.LogTrouble{Name: t.file.Name, Message: err.Error()})
 	}
-	if m.tails[t.file.Name] == t {
-		delete(m.tails, t.file.Name)
-	}
+	m.drop(t)
 }
 
 // take sends the whole lines of what t's log goes on with, and keeps the rest.
 // With the zero position it is of the last lines. The caller holds mu.
-func (m *merged) take(t *tail, chunk []byte, next position) error {
+func (m *merged) take(t *tail, chunk []byte, next position) {
 	i := bytes.LastIndexByte(chunk, '\n') + 1
 	switch {
 	case m.raw:
@@ -362,13 +395,6 @@ func (m *merged) take(t *tail, chunk []byte, next position) error {
 	if len(rest) > 0 {
 		t.carry = append(t.carry, rest...)
 	}
-	if t.end != nil {
-		t.idle.Reset(drainLimit)
-		if reached(t.read, *t.end) {
-			t.cancel()
-		}
-	}
-	return m.st.err
 }
 
 // partialRune returns how many bytes at the end of b begin a rune that b doesn't
@@ -386,10 +412,10 @@ func partialRune(b []byte) int {
 }
 
 // sendCarry sends a line that has no end.
-func (m *merged) sendCarry(t *tail) {
+func (m *merged) sendCarry(t *tail, last bool) {
 	if len(t.carry) > 0 {
 		t.sent = t.read
-		m.send(t, t.carry, false)
+		m.send(t, t.carry, last)
 		t.carry = nil
 	}
 }
@@ -434,8 +460,11 @@ func (m *merged) release(withID bool) {
 // id returns the positions in all logs.
 func (m *merged) id() string {
 	b := make([]byte, 0, 48*len(m.order))
-	for i, t := range m.order {
-		if i > 0 {
+	for _, t := range m.order {
+		if !t.placed {
+			continue
+		}
+		if len(b) > 0 {
 			b = append(b, ',')
 		}
 		at, _ := t.sent.MarshalText() // has no error
@@ -489,7 +518,7 @@ func (m *merged) watch(seq uint64) (over bool) {
 		if end {
 			m.mu.Lock()
 			defer m.mu.Unlock()
-			return len(m.tails) == 0
+			return m.ended
 		}
 		stale := missed > 0
 		for _, e := range batch {
@@ -530,7 +559,7 @@ func matches(pattern, name string) bool {
 // refresh follows the logs that are there now, and those that are there no more
 // to their end. It reports whether the stream goes on.
 func (m *merged) refresh() bool {
-	files, err := m.control.Logs(m.st.ctx, m.pattern)
+	files, err := m.st.s.logFiles(m.st.ctx, m.pattern)
 	if e := (*api.Error)(nil); errors.As(err, &e) && e.Kind == api.KindNotFound {
 		files, err = nil, nil
 	}
@@ -564,9 +593,10 @@ func (m *merged) refresh() bool {
 		m.finish(t, end)
 	}
 	for _, f := range files {
-		if _, fresh := now[f.Name]; fresh && !(m.raw && len(m.order) > 0) {
+		if _, fresh := now[f.Name]; fresh && !m.raw {
 			t := m.add(f)
 			m.mu.Lock()
+			t.placed = true
 			m.start(t)
 			m.mu.Unlock()
 		}

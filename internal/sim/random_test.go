@@ -117,11 +117,8 @@ func (s *script) happen() {
 			s.Cancel(1 + s.rng.Uint64N(s.lastCmd))
 		}
 	case n < 94:
-		for id := range s.Views() { // any: ids are small
-			if s.rng.IntN(3) == 0 {
-				s.Die(engine.ID(id + 1))
-				break
-			}
+		if views := s.Views(); len(views) > 0 {
+			s.Die(views[s.rng.IntN(len(views))].ID)
 		}
 	case n < 96:
 		s.Step(engine.Tick{})

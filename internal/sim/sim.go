@@ -43,7 +43,8 @@ type World struct {
 	told   map[engine.ID]time.Duration // when the latest fact of an instance arrives
 	wake   time.Time
 	exit   *int
-	killed bool // a Shutdown{Now} was said
+	killed bool                // a Shutdown{Now} was said
+	edges  map[string][]string // what programs come after, those that leave too
 
 	views   map[engine.ID]*engine.View // after the latest step
 	spare   map[engine.ID]*engine.View // the map of the step before, to be used again
@@ -101,7 +102,7 @@ func New(rng *rand.Rand) *World {
 	return &World{
 		Engine: engine.New(rng.Float64), rng: rng,
 		trees: make(map[engine.ID]*tree), told: make(map[engine.ID]time.Duration),
-		views: make(map[engine.ID]*engine.View), spare: make(map[engine.ID]*engine.View), lastTo: make(map[engine.ID]string), silent: make(map[engine.ID]bool), open: make(map[uint64]bool),
+		views: make(map[engine.ID]*engine.View), spare: make(map[engine.ID]*engine.View), lastTo: make(map[engine.ID]string), silent: make(map[engine.ID]bool), open: make(map[uint64]bool), edges: make(map[string][]string),
 	}
 }
 
@@ -127,7 +128,7 @@ func (w *World) SetClock(d time.Duration) { w.skew += d }
 // Exit returns the daemon's exit status, nil while it isn't to end.
 func (w *World) Exit() *int { return w.exit }
 
-// Views returns what the engine shows, by name.
+// Views returns what the engine shows of all instances.
 func (w *World) Views() []engine.View { return w.Engine.Views() }
 
 // Act sends a command and returns its number.
@@ -186,8 +187,15 @@ func (w *World) Step(in engine.Input) {
 	}
 	w.Steps++
 	w.trace(in)
-	if s, ok := in.(engine.Shutdown); ok && s.Now {
-		w.killed = true
+	switch in := in.(type) {
+	case engine.Shutdown:
+		w.killed = w.killed || in.Now
+	case engine.Desired:
+		if !w.Engine.Stopping() {
+			for _, p := range in.Set.Programs {
+				w.edges[p.Name] = p.After
+			}
+		}
 	}
 	before := w.views
 	out := w.Engine.Step(w.Now(), in)
@@ -532,7 +540,7 @@ func (w *World) checkOrder(before map[engine.ID]*engine.View, out engine.Output)
 				continue // started again after an end: that isn't held
 			}
 			for _, dep := range w.views {
-				if slices.Contains(w.after(w.views[f.ID]), dep.Spec.Name) && w.inSet(dep) && dep.Wanted && !ready(dep) {
+				if slices.Contains(w.edges[w.views[f.ID].Spec.Name], dep.Spec.Name) && w.inSet(dep) && dep.Wanted && !ready(dep) {
 					w.fail("%s is started while %s is %s", f.Name, dep.Name, dep.State)
 				}
 			}
@@ -551,21 +559,12 @@ func (w *World) checkOrder(before map[engine.ID]*engine.View, out engine.Output)
 				continue
 			}
 			for other, v := range w.views {
-				if slices.Contains(w.after(v), w.views[id].Spec.Name) && (w.trees[other] != nil || v.State != unit.Stopped) {
+				if slices.Contains(w.edges[v.Spec.Name], w.views[id].Spec.Name) && (w.trees[other] != nil || v.State != unit.Stopped) {
 					w.fail("%s is asked to end while %s, which comes after it, is %s", w.name(id), v.Name, v.State)
 				}
 			}
 		}
 	}
-}
-
-// after returns what an instance comes after: one that leaves a program that
-// stays still has the spec of before.
-func (w *World) after(v *engine.View) []string {
-	if p := w.Engine.Set().Program(v.Spec.Name); p != nil {
-		return p.After
-	}
-	return v.Spec.After
 }
 
 // inSet reports whether an instance is part of the wanted world.

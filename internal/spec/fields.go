@@ -35,7 +35,7 @@ var Fields = []*Field{
 		ptr: func(p *Program) any { return &p.Command }},
 	{Key: "enabled", Apply: Live, Doc: "Guarded or not. In INI files a section without it is disabled, as in the original daemon.",
 		ptr: func(p *Program) any { return &p.Enabled }},
-	{Key: "autostart", Apply: Live, Doc: "Start when the daemon starts, or when the program is added.",
+	{Key: "autostart", Apply: Live, Doc: "Start when the daemon starts, when the program is added, or when a reload turns this on.",
 		ptr: func(p *Program) any { return &p.Autostart }},
 	{Key: "instances", Apply: Live, Doc: "How many copies run, named `NAME:0` to `NAME:n-1`; one copy is just `NAME`. Growing and shrinking touches no other copy.",
 		ptr: func(p *Program) any { return &p.Instances }, min: 0, max: 10000},

@@ -465,6 +465,7 @@ func FuzzLaws(f *testing.F) {
 	})
 }
 
+// latest returns the later of two times.
 func latest(a, b time.Time) time.Time {
 	if b.After(a) {
 		return b
