@@ -105,6 +105,9 @@ func (t *tomlReader) syntaxError(err error) (pos int, atHeader bool) {
 	case header && inList && start > t.base: // else the header itself is wrong
 		message, hint = "a list above is not closed", "close it with ]"
 		resume = start
+		if t.current != nil {
+			t.current.broken = true
+		}
 	case is("incomplete"), inList && (at.from == len(t.data) || t.data[at.from] == '\n' || t.data[at.from] == '\r'):
 		message = "the value is missing or not finished"
 	case is("start of value", "expected keyword", "strings must be quoted"):

@@ -51,8 +51,8 @@ type Options struct {
 const calm = 3 * time.Second
 
 // eventsKept is the length of the event log. A thousand programs that come up
-// together are two thousand events.
-const eventsKept = 4096
+// together are three thousand events; whoever follows has them as they come.
+const eventsKept = 2048
 
 // A Daemon guards the programs of one state folder.
 type Daemon struct {
@@ -441,7 +441,8 @@ func (d *Daemon) view() []api.Instance {
 
 func instanceView(now time.Time, v engine.View) api.Instance {
 	i := api.Instance{
-		Name: v.Name, Program: v.Spec.Name, State: v.State.String(), Ready: v.State == unit.Running,
+		Name: v.Name, Program: v.Spec.Name, State: v.State.String(),
+		Ready:   v.State == unit.Running && v.Spec.Type != spec.Task, // a task runs to become done
 		Enabled: v.Spec.Enabled, Wanted: v.Wanted, PID: v.PID, Generation: v.Gen,
 		Since: v.Since.Round(0), Restarts: v.Restarts, LastExit: exitView(v.Last), Message: v.Message,
 	}

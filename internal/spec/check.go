@@ -129,6 +129,9 @@ func sharedLogs(s *Set) []Problem {
 // Cycle returns the names along a cycle of after, the first one again at the
 // end, or nil.
 func Cycle(s *Set) []string {
+	if !slices.ContainsFunc(s.Programs, func(p *Program) bool { return len(p.After) > 0 }) {
+		return nil
+	}
 	byName := make(map[string]*Program, len(s.Programs))
 	for _, p := range s.Programs {
 		byName[p.Name] = p
