@@ -108,9 +108,15 @@ func Run(opts Options) int {
 	}
 	d.inbox.wake = make(chan struct{}, 1)
 	d.engine = engine.New(rand.Float64)
-	// A supervisor's memory is what it costs when nothing happens: collect early.
+	settle := debug.FreeOSMemory
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(50)
+		// A supervisor's memory is what it costs when nothing happens: collect
+		// early, but not while a thousand programs wait to be started.
+		debug.SetGCPercent(400)
+		settle = func() {
+			debug.SetGCPercent(50)
+			debug.FreeOSMemory()
+		}
 	}
 
 	signals := make(chan os.Signal, 16)
@@ -135,7 +141,7 @@ func Run(opts Options) int {
 	d.step(engine.Desired{Set: set})
 	d.watch()
 	d.ready(nil)
-	d.tidy = time.AfterFunc(calm, debug.FreeOSMemory)
+	d.tidy = time.AfterFunc(calm, settle)
 	d.loop(signals)
 	d.tidy.Stop()
 	return d.end()

@@ -3,6 +3,7 @@ package engine
 import (
 	"slices"
 
+	"tend/internal/spec"
 	"tend/internal/unit"
 )
 
@@ -136,7 +137,9 @@ func (n *entry) blocks() bool {
 		return true
 	}
 	switch n.unit.State() {
-	case unit.Running, unit.Done:
+	case unit.Running:
+		return n.unit.Spec().Type == spec.Task // is ready when it is done
+	case unit.Done:
 		return false
 	case unit.Exited:
 		return !n.unit.Last().Success

@@ -150,6 +150,9 @@ func (h *Host) Forget(name string) {
 
 // removeCgroup removes an empty cgroup and those that a program made in it.
 func removeCgroup(dir string) {
+	if unix.Rmdir(dir) != unix.EBUSY {
+		return
+	}
 	for _, sub := range subgroups(dir) {
 		removeCgroup(sub)
 	}

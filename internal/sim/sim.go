@@ -573,7 +573,7 @@ func (w *World) inSet(v *engine.View) bool {
 }
 
 func ready(v *engine.View) bool {
-	return v.State == unit.Running || v.State == unit.Done || v.State == unit.Exited && v.Last.Success
+	return v.State == unit.Running && v.Spec.Type != spec.Task || v.State == unit.Done || v.State == unit.Exited && v.Last.Success
 }
 
 // Settle makes the world tame and lets everything happen that is still to come.
