@@ -29,7 +29,7 @@ const (
 	// supervisord and tend; runit waits before it starts such a one again.
 	grace = 1300 * time.Millisecond
 
-	settle  = 2 * time.Second        // from the last start until memory is read
+	settle  = 6 * time.Second        // from the last start until memory is read and rest begins: tend gives memory back after 3 s
 	idle    = 10 * time.Second       // watched doing nothing
 	gap     = 20 * time.Millisecond  // between one kill or change and the next
 	patient = 6 * time.Second        // a slow contender gets fewer samples

@@ -108,16 +108,7 @@ func Run(opts Options) int {
 	}
 	d.inbox.wake = make(chan struct{}, 1)
 	d.engine = engine.New(rand.Float64)
-	settle := debug.FreeOSMemory
-	if os.Getenv("GOGC") == "" {
-		// A supervisor's memory is what it costs when nothing happens: collect
-		// early, but not while a thousand programs wait to be started.
-		debug.SetGCPercent(400)
-		settle = func() {
-			debug.SetGCPercent(50)
-			debug.FreeOSMemory()
-		}
-	}
+	d.hurry()
 
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT)
@@ -141,10 +132,30 @@ func Run(opts Options) int {
 	d.step(engine.Desired{Set: set})
 	d.watch()
 	d.ready(nil)
-	d.tidy = time.AfterFunc(calm, settle)
 	d.loop(signals)
 	d.tidy.Stop()
 	return d.end()
+}
+
+// hurry lets garbage lie while a configuration is loaded and applied: people and
+// a thousand programs wait. Soon after that everything is collected and given
+// back, and little is allowed to gather, since what a supervisor costs is what
+// it costs when nothing happens.
+func (d *Daemon) hurry() {
+	ownGOGC := os.Getenv("GOGC") != ""
+	if !ownGOGC {
+		debug.SetGCPercent(400)
+	}
+	if d.tidy != nil {
+		d.tidy.Reset(calm)
+		return
+	}
+	d.tidy = time.AfterFunc(calm, func() {
+		if !ownGOGC {
+			debug.SetGCPercent(50)
+		}
+		debug.FreeOSMemory()
+	})
 }
 
 // open takes everything the daemon needs, so that nothing is started when

@@ -59,10 +59,10 @@ func (d *Daemon) reload(r reloadRequest) {
 func (d *Daemon) beginLoad() {
 	batch := d.reloads.waiting
 	d.reloads.waiting, d.reloads.running = nil, true
+	d.hurry()
 	go func() {
 		result := d.load()
 		d.post(func() {
-			d.tidy.Reset(calm)
 			d.reloads.running = false
 			for _, r := range batch {
 				d.onLoaded(r, result)
