@@ -52,7 +52,6 @@ var modules = map[string]string{
 	"github.com/spf13/pflag":          "internal/cli", // cobra's flags
 	"golang.org/x/term":               "internal/cli",
 	"github.com/pelletier/go-toml":    "internal/conf",
-	"github.com/fsnotify/fsnotify":    "internal/daemon",
 	"golang.org/x/sys":                "internal/proc internal/logs internal/daemon internal/guard internal/ledger cmd/tend bench", // system calls that the standard library lacks
 	"github.com/google/go-cmp":        "",
 	"github.com/rogpeppe/go-internal": "",

@@ -70,7 +70,7 @@ func (c *clone) start(clone3 bool, cgroup int, list *call) (pid int, err error) 
 	trap, a := uintptr(unix.SYS_CLONE), cloneOrder(cloneFlags|uintptr(unix.SIGCHLD), fd, tid)
 	if clone3 {
 		c.args = cloneArgs{
-			flags:      cloneFlags,
+			flags:      cloneFlags | unix.CLONE_CLEAR_SIGHAND,
 			pidfd:      uint64(fd),
 			childTID:   uint64(tid),
 			exitSignal: uint64(unix.SIGCHLD),

@@ -8,8 +8,10 @@
 //
 // # Trees
 //
-// Every attempt leads a session and process group of its own. What it ever
-// started is its tree. Where cgroup v2 can be written, each instance has a
+// Every attempt leads a process group of its own, and a session where that is
+// of use: to keep it from our terminal, or to recognise what it left. (A session
+// costs a tenth of a millisecond: with autogroups each is a group of the
+// scheduler.) What it ever started is its tree. Where cgroup v2 can be written, each instance has a
 // cgroup and the kernel keeps the tree. Otherwise this process is a child
 // subreaper: what outlives its parent becomes our child, and is recognised by
 // its session, its group, its having been seen as a descendant, or the
@@ -139,6 +141,9 @@ type Host struct {
 	self     identity
 	children func(pid int) []int
 
+	sessions bool    // each program leads a session of its own, not just a group
+	reset    []int32 // signals that a child sets to their default
+
 	onChild    [4]uint64 // the runtime's struct sigaction of SIGCHLD
 	dropsChild bool      // while it is not in force
 }
@@ -220,6 +225,7 @@ func Open(c Config) (_ *Host, err error) {
 	if h.caps.Cgroup == "" && !c.NoSubreaper {
 		h.caps.Subreaper = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == nil
 	}
+	h.sessions = h.caps.Cgroup == "" || h.self.pid == 1 || hasTerminal()
 	h.wg.Go(h.loop)
 	if !h.caps.Subreaper && h.self.pid != 1 {
 		return h, h.dropChildSignals() // nobody becomes our child but those we start
@@ -231,6 +237,17 @@ func Open(c Config) (_ *Host, err error) {
 		h.reapStrangers(child)
 	})
 	return h, nil
+}
+
+// hasTerminal reports whether we have a controlling terminal, which programs
+// could then open, and be stopped for reading from it.
+func hasTerminal() bool {
+	fd, err := unix.Open("/dev/tty", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	unix.Close(fd)
+	return true
 }
 
 // dropChildSignals lets the kernel drop SIGCHLD, which tells nothing that a pidfd

@@ -435,7 +435,11 @@ func TestCleanChild(t *testing.T) {
 			t.Errorf("open in the child: %v", open)
 		}
 		s, err := readStat(p.Pid())
-		if err != nil || s.sid != p.Pid() || s.pgrp != p.Pid() {
+		sid := w.self.sid
+		if w.sessions {
+			sid = p.Pid()
+		}
+		if err != nil || s.sid != sid || s.pgrp != p.Pid() {
 			t.Errorf("session %d, group %d of %d (err %v)", s.sid, s.pgrp, p.Pid(), err)
 		}
 		in.Close() // the only writer: cat ends

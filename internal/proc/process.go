@@ -71,15 +71,17 @@ func (p *Process) killGroup(sig syscall.Signal) (done bool, err error) {
 }
 
 // SignalTree sends sig to everything that the attempt started and that is
-// left. What is started meanwhile gets it too, as far as that comes to an end.
-// It returns os.ErrProcessDone when there is nothing.
+// left. What is started meanwhile gets it too, as far as that comes to an end:
+// an attempt of the same Name must not be spawned before this has returned. It
+// returns os.ErrProcessDone when there is nothing.
 func (p *Process) SignalTree(sig syscall.Signal) error {
 	return p.signalEach(sig, func(member) bool { return true })
 }
 
 // KillTree kills everything that the attempt started and that is left, until
 // nothing new appears. Its end is reported as ever: by Ended, and by Emptied
-// when something outlived the leader.
+// when something outlived the leader. An attempt of the same Name must not be
+// spawned before this has returned.
 func (p *Process) KillTree() error {
 	// The group first: no fork escapes from that, and the leader dies even if
 	// it has left its cgroup.

@@ -163,20 +163,22 @@ func (sp *spawner) end() { sp.do(StepExec, unix.SYS_EXIT_GROUP, 127) }
 // to write itself to, "" for none.
 func (sp *spawner) prepare(h *Host, a *Attempt, argv, candidates []string, join string) error {
 	sp.begin(h)
-	sp.do(StepFork, unix.SYS_SETSID)
+	if h.sessions {
+		sp.do(StepFork, unix.SYS_SETSID)
+	} else {
+		sp.do(StepFork, unix.SYS_SETPGID, 0, 0)
+	}
 	for i, fd := range sp.slots {
 		sp.do(StepStdio, unix.SYS_DUP3, uintptr(fd), uintptr(i), 0)
 	}
 	// From here on descriptor 3 is the next that open returns.
 	sp.do(StepStdio, unix.SYS_CLOSE_RANGE, 3, maxFD, 0)
 
-	// Handlers are ours and must be gone before signals are unblocked; ignored
-	// signals would stay ignored in the program.
+	// Handlers are ours and must be gone before signals are unblocked (clone3
+	// does that by itself); ignored signals would stay ignored in the program.
 	act := uintptr(unsafe.Pointer(&sigDefault))
-	for sig := uintptr(1); sig <= lastSignal; sig++ {
-		if sig != uintptr(unix.SIGKILL) && sig != uintptr(unix.SIGSTOP) {
-			sp.do(StepFork, unix.SYS_RT_SIGACTION, sig, act, 0, 8)
-		}
+	for _, sig := range h.reset {
+		sp.do(StepFork, unix.SYS_RT_SIGACTION, uintptr(sig), act, 0, 8)
 	}
 
 	// What needs our privileges comes before they are given up.
@@ -419,11 +421,29 @@ func (h *Host) spawn(a *Attempt, argv, candidates []string) (*Process, error) {
 // probe finds out by a child that only exits whether this kernel will do, and
 // whether it takes clone3.
 func (h *Host) probe(clone3 bool) error {
-	if clone3 && h.try(true, -1) == nil {
-		h.caps.Clone3 = true
+	h.caps.Clone3 = clone3 && h.try(true, -1) == nil
+	h.reset = signalsToReset(h.caps.Clone3)
+	if h.caps.Clone3 {
 		return nil
 	}
 	return h.try(false, -1)
+}
+
+// signalsToReset returns the signals that a child must set back to their default
+// itself: those that are ignored now, and without clone3 those with a handler.
+func signalsToReset(clone3 bool) (list []int32) {
+	for sig := int32(1); sig <= lastSignal; sig++ {
+		if sig == int32(unix.SIGKILL) || sig == int32(unix.SIGSTOP) {
+			continue
+		}
+		var act [4]uint64 // the handler is the first word on all our architectures
+		_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), 0, uintptr(unsafe.Pointer(&act)), 8, 0, 0)
+		const ignored = 1 // SIG_IGN
+		if errno != 0 || !clone3 || act[0] == ignored {
+			list = append(list, sig)
+		}
+	}
+	return list
 }
 
 // try makes a child that does nothing, in the cgroup behind a descriptor
