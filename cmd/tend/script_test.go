@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"regexp"
@@ -38,22 +41,29 @@ func TestMain(m *testing.M) {
 // Commands beside those of testscript: "event REGEXP..." waits for the next events
 // that match, in any order, "logline NAME REGEXP" for a line of a program's log, "gone PID" (or
 // a file FILE.pid with it) for the end of a process, "sig NAME" signals the daemon, "setpid VAR NAME" takes an instance's pid, "same VAR
-// NAME" and "differs VAR NAME" compare it, "replace FILE OLD NEW" edits in place.
+// NAME" and "differs VAR NAME" compare it, "replace FILE OLD NEW" edits in place,
+// "exits STATUS COMMAND..." is exec of a command whose exit status is that number, and
+// "daemonpid VAR" takes the daemon's pid.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script"),
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("TEND_SOCKET", filepath.Join(env.WorkDir, ".tend", "tend.sock"))
-			env.Values[cursorKey{}] = new(uint64)
+			env.Values[cursorKey{}] = new(cursor)
 			// A script that fails must leave nothing running.
-			env.Defer(func() { killDaemon(filepath.Join(env.WorkDir, ".tend", "tend.pid")) })
+			env.Defer(func() {
+				killDaemon(filepath.Join(env.WorkDir, ".tend", "tend.pid"))
+				killLeftovers(env.WorkDir)
+			})
 			return nil
 		},
 		Condition: func(cond string) (bool, error) {
 			switch cond {
 			case "root":
 				return os.Geteuid() == 0, nil
+			case "unshare": // unshare(1) may make a pid namespace
+				return exec.Command("unshare", "--pid", "--fork", "--mount-proc", "true").Run() == nil, nil
 			}
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
@@ -67,11 +77,21 @@ func TestScripts(t *testing.T) {
 			"differs": cmdDiffers,
 			"replace": cmdReplace,
 			"tmpfs":   cmdTmpfs,
+
+			"exits":     cmdExits,
+			"daemonpid": cmdDaemonpid,
 		},
 	})
 }
 
 type cursorKey struct{}
+
+// cursor is the last event that a script has seen, of the daemon with that pid:
+// each one numbers its own.
+type cursor struct {
+	daemon int
+	seq    uint64
+}
 
 func client(ts *testscript.TestScript) *api.Client { return api.Dial(ts.Getenv("TEND_SOCKET")) }
 
@@ -85,19 +105,22 @@ func cmdEvent(ts *testscript.TestScript, neg bool, args []string) {
 	for _, a := range args {
 		want = append(want, regexp.MustCompile(a))
 	}
-	cursor := ts.Value(cursorKey{}).(*uint64)
+	cursor := ts.Value(cursorKey{}).(*cursor)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	var seen []string
 	for {
-		for e, err := range client(ts).Events(ctx, *cursor, true) {
+		if d, err := client(ts).Daemon(ctx); err == nil && d.PID != cursor.daemon {
+			cursor.daemon, cursor.seq = d.PID, 0
+		}
+		for e, err := range client(ts).Events(ctx, cursor.seq, true) {
 			if err != nil {
 				if !errors.Is(err, api.ErrNoDaemon) {
 					seen = append(seen, err.Error())
 				}
 				break
 			}
-			*cursor = e.Seq
+			cursor.seq = e.Seq
 			name := e.Name
 			if name == "" {
 				name = e.Program
@@ -142,6 +165,7 @@ func cmdLogline(ts *testscript.TestScript, neg bool, args []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	var seen []string
+	awaitSocket(ctx, ts.Getenv("TEND_SOCKET"))
 	for l, err := range client(ts).Logs(ctx, args[0], api.LogOptions{Lines: 1000, Follow: true}) {
 		if err != nil {
 			ts.Fatalf("no line of %s matches %q: %v; seen:\n%s", args[0], args[1], err, strings.Join(seen, ""))
@@ -173,7 +197,10 @@ func cmdGone(ts *testscript.TestScript, neg bool, args []string) {
 			continue
 		}
 		ts.Check(err)
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(patience.Milliseconds()))
+		n, err := 0, unix.EINTR
+		for err == unix.EINTR {
+			n, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(patience.Milliseconds()))
+		}
 		unix.Close(fd)
 		ts.Check(err)
 		if n == 0 {
@@ -218,7 +245,10 @@ func cmdSame(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func cmdDiffers(ts *testscript.TestScript, neg bool, args []string) {
-	if now := strconv.Itoa(pidOf(ts, args[1])); now == ts.Getenv(args[0]) {
+	switch now := strconv.Itoa(pidOf(ts, args[1])); now {
+	case "0":
+		ts.Fatalf("%s has no process", args[1])
+	case ts.Getenv(args[0]):
 		ts.Fatalf("%s still has pid %s", args[1], now)
 	}
 }
@@ -241,6 +271,62 @@ func cmdTmpfs(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Defer(func() { unix.Unmount(dir, unix.MNT_DETACH) })
 }
 
+// cmdExits runs a command that must end with a given status: "exits STATUS COMMAND...".
+func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits STATUS COMMAND...")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	status := 0
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		status = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if strconv.Itoa(status) != args[0] {
+		ts.Fatalf("exit status %d, not %s", status, args[0])
+	}
+}
+
+// cmdDaemonpid sets a variable to the pid of the daemon as we see it, which is
+// another one than its own when it lives in a pid namespace.
+func cmdDaemonpid(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: daemonpid VAR")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	socket := ts.Getenv("TEND_SOCKET")
+	if !awaitSocket(ctx, socket) {
+		ts.Fatalf("no daemon answers on %s", socket)
+	}
+	c, err := net.Dial("unix", socket)
+	ts.Check(err)
+	defer c.Close()
+	raw, err := c.(*net.UnixConn).SyscallConn()
+	ts.Check(err)
+	raw.Control(func(fd uintptr) {
+		peer, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+		ts.Check(err)
+		ts.Setenv(args[0], strconv.Itoa(int(peer.Pid)))
+	})
+}
+
+// killLeftovers kills what a script has started and left: testscript gives each
+// one a home of its own, which tells whose it is.
+func killLeftovers(home string) {
+	files, _ := filepath.Glob("/proc/[0-9]*/environ")
+	for _, file := range files {
+		env, err := os.ReadFile(file)
+		if err != nil || !slices.Contains(strings.Split(string(env), "\x00"), "HOME="+home) {
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file))); err == nil && pid != os.Getpid() {
+			unix.Kill(pid, unix.SIGKILL)
+		}
+	}
+}
+
 // killDaemon ends the daemon of a script with everything that it runs.
 func killDaemon(pidFile string) {
 	data, err := os.ReadFile(pidFile)
@@ -248,7 +334,7 @@ func killDaemon(pidFile string) {
 		return
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
-	if err != nil {
+	if err != nil || pid == 1 { // 1 is that of a pid namespace, and ours is another's
 		return
 	}
 	fd, err := unix.PidfdOpen(pid, 0)
@@ -284,9 +370,39 @@ func child() {
 		}
 	case "ignore-term":
 		signal.Ignore(syscall.SIGTERM)
-	case "files": // tell the open descriptors
-		entries, _ := os.ReadDir("/proc/self/fd")
-		fmt.Printf("%d descriptors\n", len(entries)-1) // one of them is the folder's
+	case "traps": // tell which signal comes, and end
+		signals := make(chan os.Signal, 1)
+		signal.Notify(signals, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
+		fmt.Println("ready")
+		fmt.Println("got", unix.SignalName((<-signals).(syscall.Signal)))
+		return
+	case "deaf": // ask the daemon for PATH..., a connection each, and never read the answers
+		for _, path := range os.Args[2:] {
+			c, err := net.Dial("unix", os.Getenv("TEND_SOCKET"))
+			if err != nil {
+				panic(err)
+			}
+			fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: tend\r\n\r\n", path)
+			defer c.Close()
+		}
+	case "garbage": // say to the daemon what no client would
+		for _, text := range []string{
+			"", "\x00\xff\x00", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "GET", "GET / HTTP/9.9\r\n\r\n",
+			"GET /v1/programs/%zz/../..//logs?lines=-1&follow=9 HTTP/1.1\r\nHost: x\r\n\r\n",
+			"POST /v1/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n{",
+			"POST /v1/programs/*/stop HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n\x00{[",
+			"GET / HTTP/1.1\r\nX: " + strings.Repeat("x", 1<<20),
+		} {
+			c, err := net.Dial("unix", os.Getenv("TEND_SOCKET"))
+			if err != nil {
+				panic(err)
+			}
+			io.WriteString(c, text) // the daemon may have heard enough
+			c.(*net.UnixConn).CloseWrite()
+			io.Copy(io.Discard, c) // to its end
+			c.Close()
+		}
+		return
 	default:
 		panic("unknown mode " + mode)
 	}

@@ -52,20 +52,26 @@ func (a *app) down(ctx context.Context, now bool) error {
 	// Held since before the shutdown, so that it can't be another process.
 	p := watch(d.PID)
 	defer p.close()
-	if err := c.Shutdown(ctx, api.ShutdownOptions{Now: now}); err != nil {
-		return err
-	}
+	shutdown := func() error { return c.Shutdown(ctx, api.ShutdownOptions{Now: now}) }
+	asked := false
 	// The stream ends with the daemon. Its end is what we wait for, so whatever
 	// form it takes is welcome.
-	resting := 0
-	for e, err := range eventsOf(ctx, c, d.EventSeq, true, a.note) {
+	for e, err := range eventsOf(ctx, c, d.EventSeq-min(d.EventSeq, 1), true, a.note) {
 		if err != nil {
 			break
+		}
+		if !asked {
+			// The last event before says that the stream is there: a daemon may be
+			// gone before one that is opened after the shutdown gets to it.
+			asked = true
+			if err := shutdown(); err != nil {
+				return err
+			}
+			continue
 		}
 		if e.Kind != "state" || !rests(e.To) {
 			continue
 		}
-		resting++
 		words := e.Message
 		if words == "" {
 			words = e.To
@@ -74,6 +80,11 @@ func (a *app) down(ctx context.Context, now bool) error {
 	}
 	if err := ctx.Err(); err != nil {
 		return err
+	}
+	if !asked { // there was no stream
+		if err := shutdown(); err != nil {
+			return err
+		}
 	}
 	if _, err := c.Daemon(ctx); err == nil {
 		return &failure{exitFailed, "the daemon still answers", "see what keeps it: tend status; kill it all: tend down --now"}

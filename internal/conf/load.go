@@ -204,7 +204,7 @@ func (l *load) sayTwice(s, first *section) {
 	if s.settings {
 		hint = "make one of the two"
 	}
-	l.sayAt(s.src, s.at, Error, s.name, "", hint, "[%s] is given twice; first in %s", s.name, where)
+	l.sayAt(s.src, s.at, Error, s.name, "", hint, "it is given twice; first in %s", where)
 }
 
 // takeSettings keeps a section [tend] and reads the files that it includes.

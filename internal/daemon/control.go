@@ -17,14 +17,12 @@ type control struct{ d *Daemon }
 
 var _ server.Control = control{}
 
-func (c control) Instances(ctx context.Context) (list []api.Instance, err error) {
-	err = c.d.ask(ctx, func() { list = c.d.view() })
-	return list, err
+func (c control) Instances(ctx context.Context) ([]api.Instance, error) {
+	return ask(ctx, c.d, c.d.view)
 }
 
 func (c control) Program(ctx context.Context, name string) (*api.Program, error) {
-	var p *api.Program
-	err := c.d.ask(ctx, func() {
+	p, err := ask(ctx, c.d, func() (p *api.Program) {
 		for _, i := range c.d.view() {
 			if i.Program != name && i.Name != name {
 				continue
@@ -40,11 +38,12 @@ func (c control) Program(ctx context.Context, name string) (*api.Program, error)
 			}
 		}
 		if p == nil {
-			return
+			return nil
 		}
 		if s := c.d.engine.Set().Program(p.Name); s != nil {
 			p.File, p.Line, p.Config = s.Source.File, s.Source.Line, effective(s)
 		}
+		return p
 	})
 	if err == nil && p == nil {
 		err = &api.Error{Kind: api.KindNotFound, Message: fmt.Sprintf("no program is named %q", name)}
@@ -75,17 +74,15 @@ func (c control) Act(ctx context.Context, verb, pattern string, act api.Act) (*a
 		return nil, &api.Error{Kind: api.KindBadRequest, Message: fmt.Sprintf("unknown action %q", verb), Hint: "use start, stop, restart or signal"}
 	}
 	answer := make(chan engine.Answer, 1)
-	var cmd uint64
-	pending := false
-	begin := func() {
+	pending, err := ask(ctx, c.d, func() bool {
 		c.d.cmdSeq++
-		cmd = c.d.cmdSeq
-		c.d.cmds[cmd] = answer
-		in.Cmd = cmd
-		pending = c.d.pending && in.Verb == engine.Restart
+		in.Cmd = c.d.cmdSeq
+		c.d.cmds[in.Cmd] = answer
+		pending := c.d.pending && in.Verb == engine.Restart
 		c.d.step(in)
-	}
-	if err := c.d.ask(ctx, begin); err != nil {
+		return pending
+	})
+	if err != nil {
 		return nil, err
 	}
 	select {
@@ -93,8 +90,8 @@ func (c control) Act(ctx context.Context, verb, pattern string, act api.Act) (*a
 		return resultsView(a, pending)
 	case <-ctx.Done():
 		c.d.post(func() {
-			delete(c.d.cmds, cmd)
-			c.d.step(engine.Cancel{Cmd: cmd})
+			delete(c.d.cmds, in.Cmd)
+			c.d.step(engine.Cancel{Cmd: in.Cmd})
 		})
 		return nil, ctx.Err()
 	}
@@ -148,7 +145,7 @@ func (c control) Daemon(ctx context.Context) (*api.Daemon, error) {
 	if d.host.Capabilities().Cgroup != "" {
 		v.Tree = "cgroup"
 	}
-	err := d.ask(ctx, func() {
+	return ask(ctx, d, func() *api.Daemon {
 		set := d.engine.Set()
 		v.PID, v.Logs, v.Reload = d.pid, d.place.logs, string(set.Daemon.Reload)
 		v.Programs, v.Instances = len(set.Programs), d.engine.Instances()
@@ -157,20 +154,21 @@ func (c control) Daemon(ctx context.Context) (*api.Daemon, error) {
 		if d.files != nil {
 			v.Config = d.files.Files
 		}
+		return v
 	})
-	return v, err
 }
 
 func (c control) Shutdown(ctx context.Context, o api.ShutdownOptions) error {
-	return c.d.ask(ctx, func() {
+	_, err := ask(ctx, c.d, func() struct{} {
 		c.d.step(engine.Shutdown{Now: o.Now})
 		c.d.asked = true
+		return struct{}{}
 	})
+	return err
 }
 
 func (c control) Logs(ctx context.Context, pattern string) ([]server.LogFile, error) {
-	var list []server.LogFile
-	err := c.d.ask(ctx, func() {
+	list, err := ask(ctx, c.d, func() (list []server.LogFile) {
 		for _, v := range c.d.engine.Views() {
 			if !matches(pattern, v.Name, v.Spec.Name) {
 				continue
@@ -180,6 +178,7 @@ func (c control) Logs(ctx context.Context, pattern string) ([]server.LogFile, er
 				list = append(list, server.LogFile{Name: v.Name, Path: out.Path, Keep: out.Keep})
 			}
 		}
+		return list
 	})
 	if err == nil && len(list) == 0 {
 		err = &api.Error{Kind: api.KindNotFound, Message: fmt.Sprintf("no log of a program named %q", pattern)}

@@ -325,15 +325,16 @@ func (d *Daemon) tell(events ...event.Event) {
 // never blocks.
 func (d *Daemon) post(f func()) { d.inbox.put(f) }
 
-// ask runs f in the loop and returns when it has run.
-func (d *Daemon) ask(ctx context.Context, f func()) error {
-	done := make(chan struct{})
-	d.post(func() { defer close(done); f() })
+// ask runs f in the loop and returns what it says. f must not touch what its
+// maker reads: an asker that has left is not there when it runs.
+func ask[T any](ctx context.Context, d *Daemon, f func() T) (said T, err error) {
+	done := make(chan T, 1)
+	d.post(func() { done <- f() })
 	select {
-	case <-done:
-		return nil
+	case said = <-done:
+		return said, nil
 	case <-ctx.Done():
-		return &api.Error{Kind: api.KindUnavailable, Message: "the daemon did not answer in time"}
+		return said, &api.Error{Kind: api.KindUnavailable, Message: "the daemon did not answer in time"}
 	}
 }
 

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -33,6 +34,8 @@ type instance struct {
 	out, err *logs.Stream // err is nil where it is merged
 	spawning bool
 	early    []proc.Fact // that came before the answer to the spawn
+	signals  int         // signals and stop commands under way
+	next     func()      // the spawn that waits for these
 	gone     bool        // forgotten while something of it was under way
 }
 
@@ -70,10 +73,26 @@ func (d *Daemon) spawn(f engine.Spawn) {
 	n.name, n.tree, n.spec, n.gen, n.spawning = f.Name, treeName(f.Spec, f.Index), f.Spec, f.Gen, true
 	have := spawned{out: n.out, err: n.err}
 	logDir := d.place.logs
-	d.starts = append(d.starts, func() {
+	n.next = func() {
 		got := d.start(f, have, logDir)
 		d.post(func() { d.onSpawned(n, f, got) })
-	})
+	}
+	d.startNext(n)
+}
+
+// startNext lets the spawn of an instance begin once no signal is under way: what
+// was meant for the remains of one process would hit the next.
+func (d *Daemon) startNext(n *instance) {
+	if n.next != nil && n.signals == 0 {
+		d.starts = append(d.starts, n.next)
+		n.next = nil
+	}
+}
+
+// signalled says that a signal or a stop command isn't under way any more.
+func (d *Daemon) signalled(n *instance) {
+	n.signals--
+	d.startNext(n)
 }
 
 // start makes the pipes and the process of an attempt. It runs beside the loop.
@@ -85,14 +104,12 @@ func (d *Daemon) start(f engine.Spawn, s spawned, logDir string) spawned {
 	}
 	out, errOut := destinations(f.Name, f.Spec, logDir, account)
 	if s.out == nil {
-		if s.out, err = d.capture.Pipe(f.Name, out); err != nil {
-			s.failure = fmt.Errorf("cannot start: no pipe for the output: %w", err)
+		if s.out, s.failure = d.pipe(f.Name, out); s.failure != nil {
 			return s
 		}
 	}
 	if errOut != nil && s.err == nil {
-		if s.err, err = d.capture.Pipe(f.Name, *errOut); err != nil {
-			s.failure = fmt.Errorf("cannot start: no pipe for the output: %w", err)
+		if s.err, s.failure = d.pipe(f.Name, *errOut); s.failure != nil {
 			return s
 		}
 	}
@@ -100,6 +117,47 @@ func (d *Daemon) start(f engine.Spawn, s spawned, logDir string) spawned {
 	attempt.Argv = f.Spec.Command.Args()
 	s.process, s.failure = d.run(attempt, s.out, s.err)
 	return s
+}
+
+// spareFDs are descriptors that programs can't have: without some for clients and
+// log files nobody could tell the daemon to stop one of them, and output would
+// be lost.
+const spareFDs = 16
+
+// spare returns an error unless that many descriptors could be opened now. There
+// is no cheaper way to know: the numbers in use have holes.
+func spare() (err error) {
+	var fds [spareFDs]int
+	n := 0
+	for ; n < len(fds) && err == nil; n++ {
+		fds[n], err = unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, 3)
+	}
+	if err != nil {
+		n--
+	}
+	for _, fd := range fds[:n] {
+		unix.Close(fd)
+	}
+	return err
+}
+
+// pipe makes the pipe for the output of an instance, which it keeps over its
+// restarts: only a first start is refused for want of descriptors.
+func (d *Daemon) pipe(name string, o logs.Options) (*logs.Stream, error) {
+	var s *logs.Stream
+	err := spare()
+	if err == nil {
+		s, err = d.capture.Pipe(name, o)
+	}
+	for _, none := range []error{unix.EMFILE, unix.ENFILE} {
+		if errors.Is(err, none) {
+			return nil, &proc.SpawnError{Step: proc.StepStdio, Err: none} // which has a hint
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot start: no pipe for the output: %w", err)
+	}
+	return s, nil
 }
 
 // run spawns an attempt whose output goes to the given streams; errs is nil
@@ -263,6 +321,7 @@ func (d *Daemon) signal(f engine.Kernel) {
 		return
 	}
 	p, name := n.process, n.name
+	n.signals++
 	d.kernel.put(func() {
 		var err error
 		switch a := f.Action.(type) {
@@ -279,9 +338,12 @@ func (d *Daemon) signal(f engine.Kernel) {
 		default:
 			panic(fmt.Sprintf("daemon: unknown action %T", a))
 		}
-		if err != nil && err != os.ErrProcessDone {
-			d.post(func() { d.trouble(n, name, err.Error()) })
-		}
+		d.post(func() {
+			if err != nil && err != os.ErrProcessDone {
+				d.trouble(n, name, err.Error())
+			}
+			d.signalled(n)
+		})
 	})
 }
 
@@ -298,6 +360,7 @@ func (d *Daemon) stopCommand(f engine.StopCommand) {
 		return
 	}
 	out, errs, leader := n.out, n.err, n.process
+	n.signals++
 	d.spawns.put(func() {
 		account, err := lookup(f.Spec)
 		if err == nil {
@@ -308,10 +371,13 @@ func (d *Daemon) stopCommand(f engine.StopCommand) {
 		}
 		if err != nil {
 			leader.SignalGroup(syscall.Signal(f.Spec.StopSignal))
-			d.post(func() {
-				d.trouble(n, f.Name, "the stop command failed, sent "+f.Spec.StopSignal.String()+" instead: "+failure(err))
-			})
 		}
+		d.post(func() {
+			if err != nil {
+				d.trouble(n, f.Name, "the stop command failed, sent "+f.Spec.StopSignal.String()+" instead: "+failure(err))
+			}
+			d.signalled(n)
+		})
 	})
 }
 
