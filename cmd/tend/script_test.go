@@ -385,6 +385,13 @@ func child() {
 			fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: tend\r\n\r\n", path)
 			defer c.Close()
 		}
+	case "leftover": // end without removing the socket
+		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: os.Getenv("TEND_SOCKET")})
+		if err != nil {
+			panic(err)
+		}
+		l.SetUnlinkOnClose(false)
+		return
 	case "garbage": // say to the daemon what no client would
 		for _, text := range []string{
 			"", "\x00\xff\x00", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "GET", "GET / HTTP/9.9\r\n\r\n",

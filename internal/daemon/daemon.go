@@ -282,7 +282,9 @@ func (d *Daemon) onSignal(s os.Signal) {
 	case syscall.SIGUSR2:
 		if err := d.capture.Reopen(); err != nil {
 			d.tell(event.Event{Kind: event.LogTrouble, Message: "cannot reopen the log files: " + err.Error()})
+			break
 		}
+		d.tell(event.Event{Kind: event.LogReopened, Message: "log files reopened"})
 	case syscall.SIGQUIT:
 		d.leave = true
 	default: // TERM, INT

@@ -26,7 +26,8 @@ const (
 	DaemonStarted  = "daemon.started"
 	DaemonStopping = "daemon.stopping"
 	DaemonWarning  = "daemon.warning"
-	LogTrouble     = "log.trouble" // a log can't be written, or can again
+	LogTrouble     = "log.trouble"  // a log can't be written, or can again
+	LogReopened    = "log.reopened" // what is written now goes to new files, where others were renamed
 )
 
 // An Event is one thing that happened. Which fields are set depends on Kind.
