@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"tend/api"
 	"tend/internal/engine"
@@ -168,22 +169,36 @@ func (c control) Shutdown(ctx context.Context, o api.ShutdownOptions) error {
 }
 
 func (c control) Logs(ctx context.Context, pattern string) ([]server.LogFile, error) {
-	list, err := ask(ctx, c.d, func() (list []server.LogFile) {
+	type answer struct {
+		list  []server.LogFile
+		ended []*logs.Stream
+	}
+	got, err := ask(ctx, c.d, func() (a answer) {
 		for _, v := range c.d.engine.Views() {
 			if !matches(pattern, v.Name, v.Spec.Name) {
 				continue
 			}
 			out, _ := destinations(v.Name, v.Spec, c.d.place.logs, nil)
 			if out.Mode == logs.File {
-				list = append(list, server.LogFile{Name: v.Name, Path: out.Path, Keep: out.Keep})
+				a.list = append(a.list, server.LogFile{Name: v.Name, Path: out.Path, Keep: out.Keep})
+				if n := c.d.instances[v.ID]; n != nil && n.out != nil && v.PID == 0 {
+					a.ended = append(a.ended, n.out)
+				}
 			}
 		}
-		return list
+		return a
 	})
-	if err == nil && len(list) == 0 {
+	// Who asks for the log of what has ended asks why, and wants its last words.
+	// They may still be in the pipe.
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	for _, s := range got.ended {
+		s.Drain(ctx) // a destination that fails has been told of
+	}
+	if err == nil && len(got.list) == 0 {
 		err = &api.Error{Kind: api.KindNotFound, Message: fmt.Sprintf("no log of a program named %q", pattern)}
 	}
-	return list, err
+	return got.list, err
 }
 
 func matches(pattern, name, program string) bool {
