@@ -206,7 +206,11 @@ func drawValue(t *rapid.T, f *Field) any {
 	case "mode":
 		return rapid.Int64Range(0, 0o777).Draw(t, "mode")
 	case "float":
-		return rapid.SampledFrom([]float64{0, math.Copysign(0, -1), 0.1, 0.1 + 1e-17, 0.5, 1, 2, 99}).Draw(t, "float")
+		// Only what is in range: rapid gives up when most draws are thrown away.
+		list := []float64{0, math.Copysign(0, -1), 0.1, 0.1 + 1e-17, 0.5, 1, 1.5, 2, 99}
+		low, high, _ := f.Range()
+		list = slices.DeleteFunc(list, func(v float64) bool { return v < low || v > high })
+		return rapid.SampledFrom(list).Draw(t, "float")
 	case "duration":
 		return FormatDuration(time.Duration(rapid.Int64Range(0, int64(36500*24*time.Hour)).Draw(t, "duration")))
 	case "size":
