@@ -75,6 +75,7 @@ type Output struct {
 	Do     []Effect // in order per instance
 	Say    []event.Event
 	Answer []Answer
+	Save   Save      // what has to outlive the daemon before Do is carried out
 	Wake   time.Time // when a Tick is wanted; zero: never
 	Exit   *int      // the shutdown is complete: the daemon's exit status
 }
@@ -162,7 +163,11 @@ type Engine struct {
 
 	stopping bool
 	rested   bool // an instance came to rest in this step
+	restored bool // nothing was stepped since Restore: what has rested meanwhile isn't known
 	status   int  // the exit status of a complete shutdown
+
+	past  map[Key]Record // of instances before the machine's last boot
+	dirty []*entry       // that differ from their latest Record
 
 	now time.Time
 	out Output
@@ -195,7 +200,8 @@ type entry struct {
 	waiting bool       // the unit was told last that its start has to wait
 	message string     // of the last change
 	waits   []wait
-	heapPos int // in due; -1: not there
+	heapPos int  // in due; -1: not there
+	dirty   bool // in Engine.dirty
 }
 
 // manual is what a person wished by hand, over the configuration.
@@ -235,7 +241,8 @@ func (e *Engine) Stopping() bool { return e.stopping }
 
 // Step tells the engine one input and returns what comes of it.
 func (e *Engine) Step(now time.Time, in Input) Output {
-	e.now, e.out, e.rested = now, Output{}, false
+	e.now, e.out = now, Output{}
+	e.rested, e.restored = e.restored, false
 	switch in := in.(type) {
 	case Desired:
 		e.onDesired(in.Set)
@@ -258,6 +265,7 @@ func (e *Engine) Step(now time.Time, in Input) Output {
 	}
 	e.followGraph()
 	e.checkExit()
+	e.save()
 	if len(e.due) > 0 {
 		e.out.Wake = e.due[0].unit.Deadline()
 	}
@@ -268,6 +276,9 @@ func (e *Engine) Step(now time.Time, in Input) Output {
 func (e *Engine) onDesired(set *spec.Set) {
 	if e.stopping {
 		return
+	}
+	if sameWorld := e.set; !sameNames(sameWorld, set) || sameWorld.Daemon != set.Daemon {
+		defer e.saveWorld()
 	}
 	e.set = set
 	var starts []*entry
@@ -295,6 +306,7 @@ func (e *Engine) onDesired(set *spec.Set) {
 			continue
 		}
 		p.leaving = true
+		e.saveProgram(p)
 		for _, n := range p.entries {
 			e.dismiss(n)
 		}
@@ -325,11 +337,15 @@ func (e *Engine) adopt(p *program, s *spec.Program) (starts []*entry) {
 		changes = spec.Changes(old, s)
 	}
 	p.spec, p.leaving = s, false
+	if !known || len(changes) > 0 {
+		e.saveProgram(p)
+	}
 	if known && len(changes) == 0 {
 		for _, n := range p.entries {
 			// Only the manual start of a disabled program ends with a reload.
 			if !n.leaving && !s.Enabled && n.manual == wantUp {
 				n.manual = byConfig
+				e.changed(n)
 				e.retire(n)
 			}
 		}
@@ -368,7 +384,9 @@ func (e *Engine) adopt(p *program, s *spec.Program) (starts []*entry) {
 			n.unit = unit.New(e.now, s.Instance(i), e.chance)
 			p.entries = append(p.entries, n)
 			e.entries[n.id] = n
-			if s.Enabled && s.Autostart {
+			e.recall(n)
+			e.changed(n)
+			if s.Enabled && s.Autostart && n.manual != wantDown {
 				starts = append(starts, n)
 			}
 			continue
@@ -379,6 +397,7 @@ func (e *Engine) adopt(p *program, s *spec.Program) (starts []*entry) {
 			p.leavers--
 		}
 		n.name = name
+		e.changed(n)
 		e.tell(n, unit.Respec{Spec: s.Instance(i)})
 		e.do(Configure{ID: n.id, Name: n.name, Spec: n.unit.Spec()})
 		switch {
@@ -420,6 +439,7 @@ func (e *Engine) dismiss(n *entry) {
 	}
 	n.leaving, n.manual = true, byConfig
 	n.program.leavers++
+	e.changed(n)
 	e.retire(n)
 }
 
@@ -428,10 +448,12 @@ func (e *Engine) onShutdown(now bool) {
 		e.stopping = true
 		e.rested = true // there may be nothing to stop
 		e.say(event.Event{Kind: event.DaemonStopping, Message: "stopping all programs"})
+		e.saveWorld()
 	}
 	for _, p := range e.order {
 		for _, n := range p.entries {
 			n.manual = wantDown
+			e.changed(n)
 			e.request(n, unit.Down{Now: now})
 		}
 	}
@@ -456,6 +478,7 @@ func (e *Engine) onAct(in Act) {
 		for _, n := range matched { // all wishes first: they decide who waits for whom
 			if !n.leaving {
 				n.manual = wantUp
+				e.changed(n)
 			}
 		}
 	}
@@ -474,6 +497,7 @@ func (e *Engine) onAct(in Act) {
 			e.start(n)
 		case Stop:
 			n.manual = wantDown
+			e.changed(n)
 			if n.unit.Gone() && n.unit.State() == unit.Stopped && n.held == nil {
 				e.finish(n, w, true, "already stopped")
 				continue
@@ -547,7 +571,7 @@ func (e *Engine) start(n *entry) {
 	if _, restart := n.held.(unit.Restart); restart && !n.unit.Gone() {
 		return // it comes up anyway, and who asked for the restart waits for it
 	}
-	n.hold(nil)
+	e.hold(n, nil)
 	e.tellHold(n, n.program.mustWait())
 	e.tell(n, unit.Up{})
 }
@@ -561,19 +585,19 @@ func (e *Engine) request(n *entry, ev unit.Event) {
 	_, isRestart := ev.(unit.Restart)
 	ending := n.unit.Gone() || n.unit.State() == unit.Stopping
 	if isDown && down.Now || ending && !isRestart {
-		n.hold(nil)
+		e.hold(n, nil)
 		e.tell(n, ev)
 		return
 	}
 	if _, stops := n.held.(unit.Down); stops && !isDown && !isRestart {
 		return // as for the unit itself, a drain doesn't take a stop back
 	}
-	n.hold(ev) // until followGraph, when the wishes of all others are known
+	e.hold(n, ev) // until followGraph, when the wishes of all others are known
 }
 
 func (e *Engine) release(n *entry) {
 	ev := n.held
-	n.hold(nil)
+	e.hold(n, nil)
 	if _, ok := ev.(unit.Restart); ok {
 		e.tellHold(n, n.program.mustWait())
 	}
@@ -582,7 +606,11 @@ func (e *Engine) release(n *entry) {
 
 // hold sets the wish that waits, nil for none. It is the only place where held
 // is set.
-func (n *entry) hold(ev unit.Event) {
+func (e *Engine) hold(n *entry, ev unit.Event) {
+	if n.held == nil && ev == nil {
+		return
+	}
+	e.changed(n)
 	if n.held != nil {
 		n.program.held--
 	}
@@ -595,6 +623,7 @@ func (n *entry) hold(ev unit.Event) {
 // tell tells a unit one event and turns its actions into effects and events.
 func (e *Engine) tell(n *entry, ev unit.Event) {
 	before := n.unit.State()
+	e.changed(n)
 	for _, a := range n.unit.Step(e.now, ev) {
 		switch a := a.(type) {
 		case unit.Spawn:
@@ -659,6 +688,7 @@ func (e *Engine) forgetGone(p *program) {
 		}
 		delete(e.entries, n.id)
 		p.leavers--
+		e.out.Save.Gone = append(e.out.Save.Gone, n.key())
 		e.do(Forget{ID: n.id, Name: n.name})
 	}
 	clear(p.entries[len(kept):])
@@ -667,6 +697,7 @@ func (e *Engine) forgetGone(p *program) {
 		delete(e.programs, p.spec.Name)
 		e.order = without(e.order, p)
 		p.unlink()
+		e.out.Save.GonePrograms = append(e.out.Save.GonePrograms, p.spec.Name)
 		e.say(event.Event{Kind: event.Removed, Program: p.spec.Name, Message: "removed"})
 	}
 }

@@ -51,6 +51,7 @@ type Exit struct {
 	Code    int
 	Signal  spec.Signal // 0: it exited by itself
 	Core    bool
+	Unknown bool // it ended while nobody looked who could tell how
 	At      time.Time
 	Uptime  time.Duration
 	Err     string // it could not be started, and why
@@ -62,6 +63,8 @@ func (e *Exit) Reason() string {
 	switch {
 	case e.Err != "":
 		return e.Err
+	case e.Unknown:
+		return "exit status unknown"
 	case e.Signal != 0 && e.Core:
 		return "signal " + e.Signal.String() + " (core dumped)"
 	case e.Signal != 0:

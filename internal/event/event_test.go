@@ -94,6 +94,7 @@ func TestNext(t *testing.T) {
 func TestReason(t *testing.T) {
 	for want, e := range map[string]Exit{
 		"exit 3": {Code: 3}, "signal KILL": {Signal: 9}, "signal SEGV (core dumped)": {Signal: 11, Core: true}, "cannot start: no": {Err: "cannot start: no", Code: 1},
+		"exit status unknown": {Unknown: true},
 	} {
 		if got := e.Reason(); got != want {
 			t.Errorf("%+v: %q, want %q", e, got, want)

@@ -60,11 +60,15 @@ func trace(t *testing.T, seed uint64) {
 func schedule(seed uint64, trace func(string)) (steps int, err error) {
 	s := &script{rng: rand.New(rand.NewPCG(seed, 0)), last: make(map[string]engine.Verb)}
 	s.hush = s.rng.IntN(3) == 0
+	s.frail = s.rng.IntN(16) == 0
 	s.World = New(s.rng)
 	s.Trace = trace
 	s.reload()
 	for range 200 + s.rng.IntN(400) {
 		s.happen()
+		if s.frail {
+			s.Crash()
+		}
 	}
 	if s.Err() == nil && !s.Engine.Stopping() {
 		if s.Settle() == nil && !s.Engine.Stopping() {
@@ -75,6 +79,9 @@ func schedule(seed uint64, trace func(string)) (steps int, err error) {
 		s.tame = s.rng.IntN(2) == 0
 		s.Step(engine.Shutdown{})
 		for s.rng.IntN(20) > 0 && s.Next() {
+			if s.rng.IntN(10) == 0 {
+				s.Crash()
+			}
 		}
 		if s.rng.IntN(3) == 0 {
 			s.Step(engine.Shutdown{Now: true})
@@ -94,6 +101,7 @@ type script struct {
 	set      *spec.Set
 	last     map[string]engine.Verb // by instance, since the latest reload
 	hush     bool                   // nobody gives commands
+	frail    bool                   // the daemon dies after each step
 	anything bool                   // a command was given
 }
 
@@ -120,8 +128,14 @@ func (s *script) happen() {
 		if views := s.Views(); len(views) > 0 {
 			s.Die(views[s.rng.IntN(len(views))].ID)
 		}
-	case n < 96:
+	case n < 95:
 		s.Step(engine.Tick{})
+	case n < 96:
+		if s.rng.IntN(2) == 0 {
+			s.CrashInNextStep()
+		} else {
+			s.Crash()
+		}
 	case n < 98: // a fact of some other time
 		if s.Engine.Instances() > 0 {
 			v := s.Views()[s.rng.IntN(s.Engine.Instances())]

@@ -55,12 +55,19 @@ type World struct {
 	ticks   int // in a row that did nothing
 	err     error
 
+	life  int   // of the engine's owner: facts of an earlier one are never told
+	saved saved // what has outlived all owners
+	die   bool  // the owner dies in the next step, before it does what the engine wants
+	key   map[engine.ID]engine.Key
+
 	// Trace, where it is set, is given each input and effect in words.
 	Trace func(string)
 }
 
 // tree is what really lives of one instance.
 type tree struct {
+	id       engine.ID // in the engine of now
+	spec     *spec.Program
 	gen      uint64
 	pid      int
 	spawning bool // the effect is being carried out
@@ -103,6 +110,7 @@ func New(rng *rand.Rand) *World {
 		Engine: engine.New(rng.Float64), rng: rng,
 		trees: make(map[engine.ID]*tree), told: make(map[engine.ID]time.Duration),
 		views: make(map[engine.ID]*engine.View), spare: make(map[engine.ID]*engine.View), lastTo: make(map[engine.ID]string), silent: make(map[engine.ID]bool), open: make(map[uint64]bool), edges: make(map[string][]string),
+		saved: newSaved(), key: make(map[engine.ID]engine.Key),
 	}
 }
 
@@ -149,7 +157,7 @@ func (w *World) Cancel(cmd uint64) {
 // Die ends the leader of an instance, as if by itself.
 func (w *World) Die(id engine.ID) {
 	if t := w.trees[id]; t != nil && t.leader {
-		w.end(id, t, w.rng.IntN(3), 0)
+		w.end(t, w.rng.IntN(3), 0)
 	}
 }
 
@@ -199,11 +207,18 @@ func (w *World) Step(in engine.Input) {
 	}
 	before := w.views
 	out := w.Engine.Step(w.Now(), in)
+	w.saved.apply(out.Save)
+	w.look()
+	w.checkSaved()
+	if w.die {
+		w.die = false
+		w.restore()
+		return
+	}
 	w.wake = out.Wake
 	if out.Exit != nil {
 		w.exit = out.Exit
 	}
-	w.look()
 	w.checkEvents(before, out)
 	w.checkOrder(before, out)
 	for _, f := range out.Do {
@@ -223,6 +238,12 @@ func (w *World) Step(in engine.Input) {
 		w.ticks = 0
 	}
 	w.checkTruth()
+}
+
+func (w *World) traceText(text string) {
+	if w.Trace != nil {
+		w.Trace(fmt.Sprintf("%v %s", w.at+w.skew, text))
+	}
 }
 
 func (w *World) trace(x any) {
@@ -284,7 +305,12 @@ func (w *World) tell(id engine.ID, ev unit.Event) {
 	}
 	at := max(w.at+delay, w.told[id])
 	w.told[id] = at
-	step := func() { w.Step(engine.Fact{ID: id, Event: ev}) }
+	life := w.life
+	step := func() {
+		if life == w.life {
+			w.Step(engine.Fact{ID: id, Event: ev})
+		}
+	}
 	w.later(at-w.at, step)
 	if w.odds(5) {
 		w.later(at-w.at+w.upTo(20*time.Second), step)
@@ -299,7 +325,7 @@ func (w *World) carryOut(f engine.Effect) {
 		w.spawn(f)
 	case engine.StopCommand:
 		if t := w.trees[f.ID]; t != nil && t.leader && t.gen == f.Gen && !w.odds(10) { // the command may fail
-			w.ask(f.ID, t, false)
+			w.ask(t, false)
 		}
 	case engine.Kernel:
 		t := w.trees[f.ID]
@@ -310,7 +336,7 @@ func (w *World) carryOut(f engine.Effect) {
 		case unit.Signal:
 			w.mustBe(f.ID, t, a.Gen)
 			if a.Sig != 1 {
-				w.ask(f.ID, t, a.Group)
+				w.ask(t, a.Group)
 			}
 		case unit.Sweep:
 			w.mustBe(f.ID, t, a.Gen)
@@ -323,7 +349,7 @@ func (w *World) carryOut(f engine.Effect) {
 					if !a.Group {
 						t.inside = 0
 					}
-					w.emptied(f.ID, t)
+					w.emptied(t)
 				}
 			})
 		case unit.Kill:
@@ -334,8 +360,8 @@ func (w *World) carryOut(f engine.Effect) {
 			}
 			w.later(delay, func() {
 				t.inside, t.outside = 0, 0
-				w.end(f.ID, t, 0, 9)
-				w.emptied(f.ID, t)
+				w.end(t, 0, 9)
+				w.emptied(t)
 			})
 		}
 	case engine.Forget:
@@ -359,78 +385,85 @@ func (w *World) spawn(f engine.Spawn) {
 		w.fail("%s is to be spawned while something of its generation %d lives", f.Name, w.trees[f.ID].gen)
 		return
 	}
-	t := &tree{gen: f.Gen, spawning: true, obeys: !w.odds(15), kidsObey: !w.odds(30), stuck: w.odds(5)}
-	w.trees[f.ID] = t
+	t := &tree{id: f.ID, spec: f.Spec, gen: f.Gen, spawning: true, obeys: !w.odds(15), kidsObey: !w.odds(30), stuck: w.odds(5)}
+	w.trees[f.ID], w.key[f.ID] = t, engine.Key{Program: f.Spec.Name, Index: f.Index}
 	delay := w.upTo(2 * time.Millisecond)
 	if w.odds(10) {
 		delay = w.upTo(3 * time.Second)
 	}
 	w.later(delay, func() {
-		t.spawning = false
-		if w.odds(12) {
-			delete(w.trees, f.ID)
-			w.tell(f.ID, unit.SpawnFailed{Gen: f.Gen, Err: "cannot start: no such file"})
-			return
-		}
-		w.lastID++
-		t.leader, t.pid = true, w.lastID
-		if w.odds(30) {
-			t.inside, t.outside = w.rng.IntN(3), w.rng.IntN(3)
-		}
-		w.tell(f.ID, unit.Spawned{Gen: f.Gen, PID: t.pid})
-		var life time.Duration
 		switch {
-		case w.tame && f.Spec.Type == spec.Service, w.odds(25):
-			return
-		case w.tame:
-			life = 10 * time.Millisecond
-		case w.odds(40):
-			life = w.upTo(100 * time.Millisecond)
-		case w.odds(50):
-			life = w.upTo(3 * time.Second)
+		case !t.spawning: // who was to carry it out has died
+		case w.odds(12):
+			delete(w.trees, t.id)
+			w.tell(t.id, unit.SpawnFailed{Gen: f.Gen, Err: "cannot start: no such file"})
 		default:
-			life = w.upTo(30 * time.Second)
+			w.born(t)
+			w.tell(t.id, unit.Spawned{Gen: f.Gen, PID: t.pid})
 		}
-		code := w.rng.IntN(3)
-		if w.tame {
-			code = f.Spec.SuccessCodes[0]
-		}
-		w.later(life, func() { w.end(f.ID, t, code, 0) })
 	})
 }
 
+// born begins the life of a leader.
+func (w *World) born(t *tree) {
+	t.spawning = false
+	w.lastID++
+	t.leader, t.pid = true, w.lastID
+	if w.odds(30) {
+		t.inside, t.outside = w.rng.IntN(3), w.rng.IntN(3)
+	}
+	var life time.Duration
+	switch {
+	case w.tame && t.spec.Type == spec.Service, w.odds(25):
+		return
+	case w.tame:
+		life = 10 * time.Millisecond
+	case w.odds(40):
+		life = w.upTo(100 * time.Millisecond)
+	case w.odds(50):
+		life = w.upTo(3 * time.Second)
+	default:
+		life = w.upTo(30 * time.Second)
+	}
+	code := w.rng.IntN(3)
+	if w.tame {
+		code = t.spec.SuccessCodes[0]
+	}
+	w.later(life, func() { w.end(t, code, 0) })
+}
+
 // ask gives a tree the stop signal.
-func (w *World) ask(id engine.ID, t *tree, group bool) {
+func (w *World) ask(t *tree, group bool) {
 	w.later(w.upTo(20*time.Millisecond), func() {
 		if group && (t.kidsObey || w.tame) {
 			t.inside = 0
 		}
 		if t.obeys || w.tame {
-			w.end(id, t, 0, spec.SIGTERM)
+			w.end(t, 0, spec.SIGTERM)
 		}
-		w.emptied(id, t)
+		w.emptied(t)
 	})
 }
 
 // end ends the leader, if it lives.
-func (w *World) end(id engine.ID, t *tree, code int, sig spec.Signal) {
+func (w *World) end(t *tree, code int, sig spec.Signal) {
 	if !t.leader {
 		return
 	}
 	t.leader = false
 	t.leftover = !t.empty()
 	if !t.leftover {
-		delete(w.trees, id)
+		delete(w.trees, t.id)
 	}
-	w.tell(id, unit.Ended{Gen: t.gen, Code: code, Signal: sig, Left: t.leftover})
+	w.tell(t.id, unit.Ended{Gen: t.gen, Code: code, Signal: sig, Left: t.leftover})
 }
 
 // emptied tells that nothing is left, when that has just become so.
-func (w *World) emptied(id engine.ID, t *tree) {
+func (w *World) emptied(t *tree) {
 	if t.leftover && t.empty() {
 		t.leftover = false
-		delete(w.trees, id)
-		w.tell(id, unit.Emptied{Gen: t.gen})
+		delete(w.trees, t.id)
+		w.tell(t.id, unit.Emptied{Gen: t.gen})
 	}
 }
 
@@ -622,9 +655,9 @@ func (w *World) Settle() error {
 func (w *World) finishDrains() {
 	for _, v := range w.Views() {
 		if t := w.trees[v.ID]; v.State == unit.Draining && t != nil {
-			w.end(v.ID, t, 0, 0)
+			w.end(t, 0, 0)
 			t.inside, t.outside = 0, 0
-			w.emptied(v.ID, t)
+			w.emptied(t)
 		}
 	}
 }

@@ -279,6 +279,37 @@ func TestGetIsRead(t *testing.T) {
 	}
 }
 
+// TestEncode: whatever the field table can hold comes back as it was, and what a
+// later version has added is no reason to lose the rest.
+func TestEncode(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := New("p")
+		p.Source = Source{File: rapid.SampledFrom([]string{"", "a.toml", "\xff", "\x01"}).Draw(t, "file"), Line: rapid.IntRange(0, 9).Draw(t, "line")}
+		for _, f := range Fields {
+			if rapid.Bool().Draw(t, f.Key) {
+				_ = f.Set(p, drawValue(t, f)) // what is out of range leaves the default
+			}
+		}
+		data := Encode(p)
+		q, err := Decode("p", data)
+		if err != nil {
+			t.Fatalf("%s: %v", data, err)
+		}
+		if changes := Changes(p, q); len(changes) > 0 || q.Source != p.Source || q.Name != p.Name {
+			t.Fatalf("%s: %+v, source %+v", data, changes, q.Source)
+		}
+	})
+	p, err := Decode("p", []byte(`{"command": "run", "of_the_future": {"a": [1, null, true]}}`))
+	if err != nil || p.Command.Shell != "run" || p.Instances != 1 {
+		t.Errorf("%+v, %v", p, err)
+	}
+	for _, bad := range []string{"", "{", "[]", `{"instances": "many"}`, `{"command": "\u0001zz"}`} {
+		if _, err := Decode("p", []byte(bad)); err == nil {
+			t.Errorf("%s is not refused", bad)
+		}
+	}
+}
+
 func TestJSON(t *testing.T) {
 	p := New("p")
 	for key, v := range map[string]any{

@@ -28,6 +28,15 @@
 // in phase none: there are never two for one instance. Every start has a number,
 // the generation. Facts carry it, and a fact of another generation, or one that
 // the phase has no use for, is late or doubled and is dropped.
+//
+// # The death of whoever owns the unit
+//
+// All that a unit is can be taken out as a [Memory] and made a unit again by
+// [Restore], in another process and later. What it had asked for may have been
+// carried out or not, and what happened meanwhile nobody has told it: the new
+// owner looks, and tells it the fact ([Spawned] or [Lost] for a start, [Ended],
+// [Emptied]), or else [Resume], at which it asks again for what can be asked
+// twice.
 package unit
 
 import (
@@ -136,24 +145,36 @@ type (
 	// the next start.
 	Respec struct{ Spec *spec.Program }
 
-	// Spawned is the answer to [Spawn]: the leader lives.
+	// Resume says that what the unit has asked of its process may not have been
+	// carried out: it asks again.
+	Resume struct{}
+
+	// Spawned is the answer to [Spawn]: the leader lives. At is when it was
+	// started, where that isn't now.
 	Spawned struct {
 		Gen uint64
 		PID int
+		At  time.Time
 	}
+	// Lost is another answer to [Spawn]: who was to carry it out has died before
+	// that, and there is no process.
+	Lost struct{ Gen uint64 }
 	// SpawnFailed is the other answer to [Spawn].
 	SpawnFailed struct {
 		Gen uint64
 		Err string
 	}
 	// Ended says that the leader has ended. Left is set when something that it
-	// started is still there; [Emptied] follows then.
+	// started is still there; [Emptied] follows then. Unknown is set when nobody
+	// can tell how it ended. At is when, where that isn't now.
 	Ended struct {
-		Gen    uint64
-		Code   int
-		Signal spec.Signal
-		Core   bool
-		Left   bool
+		Gen     uint64
+		Code    int
+		Signal  spec.Signal
+		Core    bool
+		Unknown bool
+		Left    bool
+		At      time.Time
 	}
 	// Emptied says that nothing is left of the tree of an ended leader.
 	Emptied struct{ Gen uint64 }
@@ -169,7 +190,9 @@ func (Drain) event()       {}
 func (Restart) event()     {}
 func (Hold) event()        {}
 func (Respec) event()      {}
+func (Resume) event()      {}
 func (Spawned) event()     {}
+func (Lost) event()        {}
 func (SpawnFailed) event() {}
 func (Ended) event()       {}
 func (Emptied) event()     {}
@@ -267,9 +290,15 @@ func (u *Unit) Step(now time.Time, ev Event) []Action {
 		s.onHold(ev)
 	case Respec:
 		u.spec = ev.Spec
+	case Resume:
+		s.onResume()
 	case Spawned:
 		if ev.Gen == u.gen && u.phase == spawning {
 			s.onSpawned(ev)
+		}
+	case Lost:
+		if ev.Gen == u.gen && u.phase == spawning {
+			s.onLost()
 		}
 	case SpawnFailed:
 		if ev.Gen == u.gen && u.phase == spawning {
@@ -425,6 +454,9 @@ func (s *step) start() {
 
 func (s *step) onSpawned(ev Spawned) {
 	s.phase, s.pid, s.started = alive, ev.PID, s.now
+	if !ev.At.IsZero() {
+		s.started = ev.At
+	}
 	message := "started"
 	if s.gen > 1 {
 		message = "started again"
@@ -434,7 +466,7 @@ func (s *step) onSpawned(ev Spawned) {
 		s.do(Change{From: s.told, To: Starting, PID: s.pid, Message: message})
 		s.told = Starting
 		s.deadline = s.started.Add(s.spec.MinUptime)
-		if s.spec.MinUptime == 0 {
+		if !s.now.Before(s.deadline) {
 			s.onDue()
 		}
 	case Stopping:
@@ -451,14 +483,46 @@ func (s *step) onSpawned(ev Spawned) {
 	}
 }
 
+// onLost goes on after a start that nobody will carry out any more. It wasn't
+// the program's fault: nothing is counted, and nothing is waited for.
+func (s *step) onLost() {
+	if s.state == Starting {
+		s.phase = none
+		s.start()
+		return
+	}
+	s.settle()
+}
+
+// onResume asks the process once more for what it was asked. Time goes on
+// meanwhile: the deadline stays.
+func (s *step) onResume() {
+	if s.state != Stopping {
+		return
+	}
+	switch {
+	case s.phase == spawning: // goes on in onSpawned or onLost
+	case s.over:
+		s.kill()
+	case s.phase == left:
+		s.do(Sweep{Gen: s.gen, Sig: s.spec.StopSignal})
+	default:
+		s.request()
+	}
+}
+
 func (s *step) onSpawnFailed(ev SpawnFailed) {
 	s.last = &event.Exit{At: s.now, Err: ev.Err}
 	s.settle()
 }
 
 func (s *step) onEnded(ev Ended) {
-	s.last = &event.Exit{Code: ev.Code, Signal: ev.Signal, Core: ev.Core, At: s.now, Uptime: max(0, s.now.Sub(s.started))}
-	s.last.Success = ev.Signal == 0 && slices.Contains(s.spec.SuccessCodes, ev.Code)
+	at := s.now
+	if !ev.At.IsZero() {
+		at = ev.At
+	}
+	s.last = &event.Exit{Code: ev.Code, Signal: ev.Signal, Core: ev.Core, Unknown: ev.Unknown, At: at, Uptime: max(0, at.Sub(s.started))}
+	s.last.Success = !ev.Unknown && ev.Signal == 0 && slices.Contains(s.spec.SuccessCodes, ev.Code)
 	s.pid = 0
 	if !ev.Left {
 		s.settle()
@@ -504,6 +568,10 @@ func (s *step) stop(now bool) {
 // ask asks the leader to end, and sets the time at which the tree is killed.
 func (s *step) ask() {
 	s.deadline = s.now.Add(s.spec.StopTimeout)
+	s.request()
+}
+
+func (s *step) request() {
 	if !s.spec.StopCommand.IsZero() {
 		s.do(StopCommand{Gen: s.gen})
 		return

@@ -1,6 +1,7 @@
 package unit
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -58,9 +59,11 @@ func compare(t *testing.T, file, got string) {
 //	program KEY=VALUE …    a new unit, stopped
 //	up, down, down now, drain, restart, hold, unhold, tick
 //	respec KEY=VALUE …     the program with these changed
-//	spawned PID, failed REASON, ended exit N, ended signal NAME, emptied
+//	spawned PID, failed REASON, ended exit N, ended signal NAME, emptied, lost
 //	                       facts; "left" after an end: with something left behind;
 //	                       "gen N" in front: of that generation
+//	forgotten              the unit is made anew from its memory
+//	resume
 func TestLives(t *testing.T) {
 	files, err := filepath.Glob("testdata/lives/*.txt")
 	if err != nil || len(files) == 0 {
@@ -92,6 +95,10 @@ func TestLives(t *testing.T) {
 					u = New(now, program(t, spec.New("web"), keys), half)
 					continue
 				}
+				if rest == "forgotten" {
+					u = Restore(remember(t, u), u.spec, half)
+					continue
+				}
 				for _, a := range u.Step(now, parse(t, u, rest)) {
 					fmt.Fprintf(&out, "\t%s\n", showAction(a))
 				}
@@ -100,6 +107,19 @@ func TestLives(t *testing.T) {
 			compare(t, file, out.String())
 		})
 	}
+}
+
+// remember returns the memory of u as it comes back from where it is kept.
+func remember(t testing.TB, u *Unit) (m Memory) {
+	t.Helper()
+	data, err := json.Marshal(u.Memory())
+	if err == nil {
+		err = json.Unmarshal(data, &m)
+	}
+	if err != nil || !m.Valid() {
+		t.Fatalf("%s: valid is %v, %v", data, m.Valid(), err)
+	}
+	return m
 }
 
 // program returns p with keys set, written as KEY=VALUE.
@@ -159,6 +179,10 @@ func parse(t testing.TB, u *Unit, line string) Event {
 		return SpawnFailed{Gen: gen, Err: arg}
 	case "ended":
 		e := Ended{Gen: gen, Left: strings.HasSuffix(arg, " left")}
+		if words[1] == "unknown" {
+			e.Unknown = true
+			return e
+		}
 		if words[1] == "signal" {
 			sig, err := spec.ParseSignal(words[2])
 			if err != nil {
@@ -175,6 +199,10 @@ func parse(t testing.TB, u *Unit, line string) Event {
 		return e
 	case "emptied":
 		return Emptied{Gen: gen}
+	case "lost":
+		return Lost{Gen: gen}
+	case "resume":
+		return Resume{}
 	}
 	t.Fatalf("unknown event %q", line)
 	return nil
@@ -266,7 +294,7 @@ var places = []struct{ name, way string }{
 }
 
 var tableEvents = []string{"up", "down", "down now", "drain", "restart", "hold", "unhold", "respec stop_timeout=1s", "tick", "+1h tick",
-	"spawned 9", "failed no memory", "ended exit 0", "ended exit 1", "ended signal KILL", "ended exit 1 left", "emptied",
+	"spawned 9", "failed no memory", "ended exit 0", "ended exit 1", "ended signal KILL", "ended exit 1 left", "ended unknown", "emptied", "lost", "resume",
 	"gen 99 spawned 9", "gen 99 failed no memory", "gen 99 ended exit 0", "gen 99 emptied"}
 
 // at returns a unit that has gone a way, and the time then.
@@ -365,7 +393,7 @@ func FuzzLaws(f *testing.F) {
 						gone = true
 					case Ended:
 						gone = !e.Left
-					case SpawnFailed:
+					case SpawnFailed, Lost:
 						gone = true
 					}
 					if !free && !gone {
@@ -398,7 +426,7 @@ func FuzzLaws(f *testing.F) {
 				gen--
 			}
 			p := *u.spec
-			switch n := b % 21; n {
+			switch n := b % 24; n {
 			case 0:
 				step(Up{})
 			case 1, 2:
@@ -432,6 +460,13 @@ func FuzzLaws(f *testing.F) {
 				p.Type = []spec.Type{spec.Service, spec.Task}[b>>7]
 				p.MinUptime = time.Duration(b>>6) * time.Second
 				step(Respec{&p})
+			case 21:
+				step(Lost{Gen: gen})
+			case 22, 23: // the owner dies, and another one resumes
+				u = Restore(remember(t, u), u.spec, half)
+				if n == 23 {
+					step(Resume{})
+				}
 			case 20:
 				p.StopTimeout = time.Duration(b>>5) * time.Second
 				p.StopCommand.Shell = strings.Repeat("x", int(b>>7))
