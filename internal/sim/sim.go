@@ -206,6 +206,8 @@ func (w *World) Step(in engine.Input) {
 		}
 	}
 	before := w.views
+	_, down := in.(engine.Shutdown)
+	down = down || w.Engine.Stopping()
 	out := w.Engine.Step(w.Now(), in)
 	w.saved.apply(out.Save)
 	w.look()
@@ -220,7 +222,7 @@ func (w *World) Step(in engine.Input) {
 		w.exit = out.Exit
 	}
 	w.checkEvents(before, out)
-	w.checkOrder(before, out)
+	w.checkOrder(before, out, down)
 	for _, f := range out.Do {
 		w.carryOut(f)
 	}
@@ -564,8 +566,10 @@ func byName(views map[engine.ID]*engine.View, name string) (engine.ID, bool) {
 
 // checkOrder checks the order along the edges of the graph: a wished start comes
 // after those of what it is after, and a shutdown asks a program to end when
-// those that come after it are gone.
-func (w *World) checkOrder(before map[engine.ID]*engine.View, out engine.Output) {
+// those that come after it are gone. down says that the step was one of a
+// shutdown from its beginning: one that exit_when begins comes after what the
+// step was about.
+func (w *World) checkOrder(before map[engine.ID]*engine.View, out engine.Output, down bool) {
 	for _, f := range out.Do {
 		switch f := f.(type) {
 		case engine.Spawn:
@@ -588,7 +592,7 @@ func (w *World) checkOrder(before map[engine.ID]*engine.View, out engine.Output)
 				}
 				id = f.ID
 			}
-			if b := before[id]; !w.Engine.Stopping() || w.killed || b.State == unit.Stopping || w.views[id].State != unit.Stopping {
+			if b := before[id]; !down || w.killed || b.State == unit.Stopping || w.views[id].State != unit.Stopping {
 				continue
 			}
 			for other, v := range w.views {
