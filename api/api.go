@@ -194,6 +194,26 @@ type Daemon struct {
 	Pending   bool      `json:"pending"`   // files hold changes that aren't applied
 	Stopping  bool      `json:"stopping"`
 	Tree      string    `json:"tree"` // how a whole tree is found: "cgroup" or "subreaper"
+
+	Guard        int    `json:"guard"`         // pid of the guard above the daemon, 0 when there is none
+	Keeper       string `json:"keeper"`        // who keeps the programs' output over the daemon's death: "guard", "fdstore" or "none"
+	Upgrading    bool   `json:"upgrading"`     // another binary is about to be executed
+	UpgradeError string `json:"upgrade_error"` // why the latest upgrade failed, "" when none did
+}
+
+// UpgradeOptions is the body of POST /v1/daemon/upgrade.
+type UpgradeOptions struct {
+	Binary string `json:"binary,omitempty"` // absolute path; "" is that of the running one, which may have been replaced
+}
+
+// Upgrade says what is about to be executed in the daemon's place. The daemon
+// answers again when it is there, from then on as the new version; until then
+// connections wait.
+type Upgrade struct {
+	From   string `json:"from"` // versions
+	To     string `json:"to"`
+	Binary string `json:"binary"`
+	PID    int    `json:"pid"` // which stays
 }
 
 // ShutdownOptions is the body of POST /v1/daemon/shutdown.

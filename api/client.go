@@ -129,6 +129,15 @@ func (c *Client) Daemon(ctx context.Context) (*Daemon, error) {
 	return got[Daemon](c.get, ctx, "/v1/daemon")
 }
 
+// Upgrade begins to execute another binary in the daemon's place.
+func (c *Client) Upgrade(ctx context.Context, o UpgradeOptions) (*Upgrade, error) {
+	u := new(Upgrade)
+	if err := c.do(ctx, http.MethodPost, "/v1/daemon/upgrade", o, u); err != nil {
+		return nil, err
+	}
+	return u, nil
+}
+
 // Shutdown begins the daemon's end: all programs are stopped, then it exits.
 func (c *Client) Shutdown(ctx context.Context, o ShutdownOptions) error {
 	return c.do(ctx, http.MethodPost, "/v1/daemon/shutdown", o, nil)

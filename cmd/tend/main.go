@@ -1,42 +1,78 @@
-// Command tend keeps programs running: the daemon and its command line.
+// Command tend keeps programs running: the guard, the daemon, and their command
+// line.
 package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"runtime/debug"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
 	"tend/internal/cli"
 	"tend/internal/conf"
 	"tend/internal/daemon"
+	"tend/internal/guard"
 )
 
 // version is set by the linker for releases.
 var version = ""
 
 func main() {
+	if guard.Is() {
+		os.Exit(guard.Main())
+	}
 	os.Exit(cli.Main(os.Args[1:], cli.Deps{
 		Version:  versionText(),
 		Run:      run,
 		Check:    daemon.Check,
 		StateDir: daemon.StateDir,
+		SelfTest: daemon.SelfTest,
 		Schema:   conf.Schema,
 	}))
 }
 
-// run is the command "run".
+// run is the command "run": this process becomes the guard, which starts the
+// daemon by the same command.
 func run(_ context.Context, o cli.RunOptions) int {
+	if !o.NoGuard && !daemon.Begun() {
+		err := guard.Become(daemonArgs(o), o.ReadyFD)
+		fmt.Fprintln(os.Stderr, "tend: "+err.Error())
+		fmt.Fprintln(os.Stderr, "hint: tend run --no-guard does without")
+		return 1
+	}
 	opts := daemon.Options{
 		Config: o.Config, Command: o.Command, State: o.State, Version: versionText(),
 		Stdout: os.Stdout, Stderr: os.Stderr,
 	}
+	if fd, err := strconv.Atoi(os.Getenv(guard.ReadyVariable)); err == nil {
+		o.ReadyFD = fd
+	}
+	os.Unsetenv(guard.ReadyVariable)
 	if o.ReadyFD > 0 {
 		unix.CloseOnExec(o.ReadyFD)
 		opts.Ready = os.NewFile(uintptr(o.ReadyFD), "ready")
 	}
 	return daemon.Run(opts)
+}
+
+// daemonArgs returns the command line by which the guard starts the daemon. The
+// descriptor of who waits for it goes to the first one only, which finds its
+// number in the environment.
+func daemonArgs(o cli.RunOptions) []string {
+	args := []string{os.Args[0], "run"}
+	if o.Config != "" {
+		args = append(args, "--config", o.Config)
+	}
+	if o.State != "" {
+		args = append(args, "--state", o.State)
+	}
+	if len(o.Command) > 0 {
+		args = append(append(args, "--"), o.Command...)
+	}
+	return args
 }
 
 func versionText() string {

@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 //
 // Commands beside those of testscript: "event REGEXP..." waits for the next events
 // that match, in any order, "logline NAME REGEXP" for a line of a program's log, "gone PID" (or
-// a file FILE.pid with it) for the end of a process, "sig NAME" signals the daemon, "setpid VAR NAME" takes an instance's pid, "same VAR
+// a file FILE.pid with it) for the end of a process, "sig NAME" signals tend, "sig NAME daemon" the daemon under its guard, "setpid VAR NAME" takes an instance's pid, "same VAR
 // NAME" and "differs VAR NAME" compare it, "replace FILE OLD NEW" edits in place,
 // "exits STATUS COMMAND..." is exec of a command whose exit status is that number, and
 // "daemonpid VAR" takes the daemon's pid.
@@ -114,6 +114,9 @@ func cmdEvent(ts *testscript.TestScript, neg bool, args []string) {
 			cursor.daemon, cursor.seq = d.PID, 0
 		}
 		for e, err := range client(ts).Events(ctx, cursor.seq, true) {
+			if errors.As(err, new(api.Missed)) {
+				continue // of a daemon that has died
+			}
 			if err != nil {
 				if !errors.Is(err, api.ErrNoDaemon) {
 					seen = append(seen, err.Error())
@@ -209,9 +212,14 @@ func cmdGone(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// cmdSig sends a signal to the daemon.
+// cmdSig sends a signal to the tend that was started, or to the daemon under it:
+// "sig NAME [daemon]".
 func cmdSig(ts *testscript.TestScript, neg bool, args []string) {
-	data, err := os.ReadFile(ts.MkAbs(".tend/tend.pid"))
+	file := ".tend/tend.pid"
+	if len(args) == 2 && args[1] == "daemon" {
+		file = ".tend/daemon.pid"
+	}
+	data, err := os.ReadFile(ts.MkAbs(file))
 	ts.Check(err)
 	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
 	ts.Check(err)
@@ -289,7 +297,8 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // cmdDaemonpid sets a variable to the pid of the daemon as we see it, which is
-// another one than its own when it lives in a pid namespace.
+// another one than its own when it lives in a pid namespace, and $MAIN to the pid
+// of the tend that was started, as that sees it.
 func cmdDaemonpid(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: daemonpid VAR")
@@ -310,6 +319,9 @@ func cmdDaemonpid(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		ts.Setenv(args[0], strconv.Itoa(int(peer.Pid)))
 	})
+	if main, err := os.ReadFile(ts.MkAbs(".tend/tend.pid")); err == nil {
+		ts.Setenv("MAIN", strings.TrimSpace(string(main)))
+	}
 }
 
 // killLeftovers kills what a script has started and left: testscript gives each

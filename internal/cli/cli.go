@@ -45,6 +45,9 @@ type Deps struct {
 	// aside. Where it is nil, that is .tend beside the file.
 	StateDir func(path string) (string, error)
 
+	// SelfTest shows that this version can go on from the ledger at path.
+	SelfTest func(path, version string) error
+
 	// Schema returns the JSON Schema of the configuration.
 	Schema func() []byte
 
@@ -62,6 +65,8 @@ type RunOptions struct {
 	// answers, or "error: why\n" when it never will, and which is closed then:
 	// its end is what is waited for. Programs must not inherit it. 0: nobody waits.
 	ReadyFD int
+	// NoGuard is set where the daemon is to be the one process that there is.
+	NoGuard bool
 	// Detached is set where tend up started it: there is no terminal, standard
 	// output and error are a file.
 	Detached bool
@@ -89,6 +94,7 @@ type client interface {
 	Reload(ctx context.Context, o api.ReloadOptions) (*api.Plan, error)
 	Daemon(ctx context.Context) (*api.Daemon, error)
 	Shutdown(ctx context.Context, o api.ShutdownOptions) error
+	Upgrade(ctx context.Context, o api.UpgradeOptions) (*api.Upgrade, error)
 	Events(ctx context.Context, since uint64, follow bool) iter.Seq2[api.Event, error]
 	Logs(ctx context.Context, pattern string, o api.LogOptions) iter.Seq2[api.LogLine, error]
 }
@@ -201,7 +207,7 @@ func (a *app) root() *cobra.Command {
 		a.statusCommand(), a.logsCommand(), a.eventsCommand(),
 		a.actCommand(startVerb), a.actCommand(stopVerb), a.actCommand(restartVerb), a.signalCommand(), a.reloadCommand(),
 		a.initCommand(), a.checkCommand(), a.planCommand(),
-		a.versionCommand(), a.completionCommand(),
+		a.upgradeCommand(), a.versionCommand(), a.completionCommand(), a.selfTestCommand(),
 	)
 	root.SetHelpCommand(a.helpCommand())
 	return root

@@ -51,6 +51,7 @@ type world struct {
 	plan     *api.Plan
 	daemon   func() (*api.Daemon, error)
 	shutdown func(api.ShutdownOptions) error
+	upgrade  func(api.UpgradeOptions) (*api.Upgrade, error)
 	events   func(ctx context.Context, since uint64, follow bool) iter.Seq2[api.Event, error]
 	logs     func(ctx context.Context, pattern string, o api.LogOptions) iter.Seq2[api.LogLine, error]
 }
@@ -92,6 +93,9 @@ func (w *world) Daemon(context.Context) (*api.Daemon, error) {
 	return w.daemon()
 }
 func (w *world) Shutdown(_ context.Context, o api.ShutdownOptions) error { return w.shutdown(o) }
+func (w *world) Upgrade(_ context.Context, o api.UpgradeOptions) (*api.Upgrade, error) {
+	return w.upgrade(o)
+}
 func (w *world) Events(ctx context.Context, since uint64, follow bool) iter.Seq2[api.Event, error] {
 	return w.events(ctx, since, follow)
 }
@@ -822,6 +826,9 @@ func TestHelp(t *testing.T) {
 	markdown := Markdown()
 	a := newApp(Deps{})
 	for _, cmd := range a.root().Commands() {
+		if cmd.Hidden {
+			continue
+		}
 		if !strings.Contains(overview, "\n  "+cmd.Name()+" ") {
 			t.Errorf("%s isn't in the help", cmd.Name())
 		}

@@ -17,6 +17,10 @@ func (a *app) runCommand() *cobra.Command {
 TERM or INT. With a command after -- it guards that one, named after it, without
 any file.
 
+It is two processes: the guard, which is the one that was started, and the
+daemon under it. Should that die, the guard starts it again, and the programs
+don't notice.
+
 The configuration is -c PATH, else $TEND_CONFIG, else tend.toml, tend.ini or
 Procfile in this folder, else /etc/tend/tend.toml, else supervisord's. PATH may
 be a folder: every *.toml and *.ini in it.`,
@@ -40,6 +44,7 @@ be a folder: every *.toml and *.ini in it.`,
 	cmd.Flags().StringVarP(&o.Config, "config", "c", "", "`path` of a file, or of a folder of files")
 	cmd.Flags().IntVar(&o.ReadyFD, "ready-fd", 0, "for tend up")
 	cmd.Flags().MarkHidden("ready-fd")
+	cmd.Flags().BoolVar(&o.NoGuard, "no-guard", false, "one process: nobody starts the daemon again should it die")
 	return a.does(cmd, func(ctx context.Context, _ *cobra.Command, args []string) error {
 		if a.deps.Run == nil {
 			return failed("run isn't built in")

@@ -78,6 +78,7 @@ func (c control) Act(ctx context.Context, verb, pattern string, act api.Act) (*a
 	pending, err := ask(ctx, c.d, func() bool {
 		c.d.cmdSeq++
 		in.Cmd = c.d.cmdSeq
+		in.NoWait = in.NoWait || c.d.upgrading // nobody will be there to answer
 		c.d.cmds[in.Cmd] = answer
 		pending := c.d.pending && in.Verb == engine.Restart
 		c.d.step(in)
@@ -142,7 +143,10 @@ func (c control) load(ctx context.Context, r reloadRequest) (*api.Plan, error) {
 
 func (c control) Daemon(ctx context.Context) (*api.Daemon, error) {
 	d := c.d
-	v := &api.Daemon{Version: d.opts.Version, Started: d.started.Round(0), State: d.place.state, Tree: "subreaper"}
+	v := &api.Daemon{Version: d.opts.Version, Started: d.started.Round(0), State: d.place.state, Tree: "subreaper", Keeper: d.keeper.Kind()}
+	if d.guarded {
+		v.Guard = d.guardPID
+	}
 	if d.host.Capabilities().Cgroup != "" {
 		v.Tree = "cgroup"
 	}
@@ -151,6 +155,7 @@ func (c control) Daemon(ctx context.Context) (*api.Daemon, error) {
 		v.PID, v.Logs, v.Reload = d.pid, d.place.logs, string(set.Daemon.Reload)
 		v.Programs, v.Instances = len(set.Programs), d.engine.Instances()
 		v.EventSeq, v.Pending, v.Stopping = d.events.Last(), d.pending, d.engine.Stopping()
+		v.Upgrading, v.UpgradeError = d.upgrading, d.upgradeErr
 		v.Config = []string{}
 		if d.files != nil {
 			v.Config = d.files.Files

@@ -13,10 +13,13 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -25,6 +28,8 @@ import (
 	"tend/internal/conf"
 	"tend/internal/engine"
 	"tend/internal/event"
+	"tend/internal/guard"
+	"tend/internal/ledger"
 	"tend/internal/logs"
 	"tend/internal/proc"
 	"tend/internal/server"
@@ -63,6 +68,26 @@ type Daemon struct {
 	config  string // path given to the loader; "": a command
 	place   place
 	lock    *lock
+	ledger  *ledger.Ledger
+
+	// Who keeps what would die with us, and what was kept for us. See begin.
+	keeper     keeper
+	guard      *guard.Client // nil: none
+	guarded    bool
+	guardPID   int            // 0: none
+	kept       map[string]int // descriptors by name, until somebody takes them
+	ends       []guard.End    // of programs while no daemon lived
+	died       string         // how the daemon before us ended; "" for the first
+	upgraded   string         // the version that has executed us in its place; "": none
+	lastEvent  uint64         // of that one
+	heldEvents []event.Event
+
+	unsaved     bool // the ledger has something to commit
+	savedEvents uint64
+	ledgerErr   error
+	keepFailed  bool
+	reaps       []*proc.Process // that may be reaped when this turn is put aside
+	taken       []uint64        // the guard's words that are, then
 
 	engine  *engine.Engine
 	events  *event.Log
@@ -82,11 +107,18 @@ type Daemon struct {
 	cmds   map[uint64]chan<- engine.Answer
 	cmdSeq uint64
 
-	instances map[engine.ID]*instance
-	spawns    queue    // what may take long: lookups, pipes, forks
-	starts    []func() // for spawns, when this turn of the loop is over
-	kernel    queue    // signals, in the order given
-	environ   environ
+	instances  map[engine.ID]*instance
+	spawns     queue    // what may take long: lookups, pipes, forks
+	notices    []string // to be told when there is somebody to tell
+	past       remembered
+	upgrading  bool
+	upgradeErr string // why the latest one failed
+	keptAgain  bool   // an earlier daemon of the same guard was here
+	listener   *net.UnixListener
+
+	starts  []func() // for spawns, when this turn of the loop is over
+	kernel  queue    // signals, in the order given
+	environ environ
 
 	files       *conf.Result // what the wanted set was made of
 	reloads     reloads
@@ -102,12 +134,11 @@ type Daemon struct {
 func Run(opts Options) int {
 	d := &Daemon{
 		opts: opts, pid: os.Getpid(), started: time.Now(), loader: new(conf.Loader), config: opts.Config,
-		events: event.NewLog(eventsKept), cmds: make(map[uint64]chan<- engine.Answer),
+		keeper: nobody{}, cmds: make(map[uint64]chan<- engine.Answer),
 		instances: make(map[engine.ID]*instance),
 		spawns:    queue{limit: 4}, kernel: queue{limit: 1},
 	}
 	d.inbox.wake = make(chan struct{}, 1)
-	d.engine = engine.New(rand.Float64)
 	d.hurry()
 
 	signals := make(chan os.Signal, 16)
@@ -126,15 +157,74 @@ func Run(opts Options) int {
 		}
 		return 1
 	}
-	fmt.Fprintf(opts.Stdout, "pid %d\n", os.Getpid())
-	d.tell(event.Event{Kind: event.DaemonStarted, PID: os.Getpid(), Message: fmt.Sprintf("tend %s started, %s", opts.Version, d.summary(set))})
-	d.warn(d.files)
-	d.step(engine.Desired{Set: set})
+	d.begun(set)
 	d.watch()
 	d.ready(nil)
 	d.loop(signals)
 	d.tidy.Stop()
 	return d.end()
+}
+
+// begun says who we are, and makes set the wanted world.
+func (d *Daemon) begun(set *spec.Set) {
+	switch {
+	case d.upgraded != "":
+		d.tell(event.Event{Kind: event.DaemonStarted, PID: d.pid, Message: fmt.Sprintf("tend %s goes on where %s was, %s", d.opts.Version, d.upgraded, d.summary(set))})
+	case d.died != "":
+		fmt.Fprintf(d.opts.Stderr, "tend: the daemon died (%s), started again\n", d.died)
+		d.tell(event.Event{Kind: event.DaemonStarted, PID: d.pid, Message: fmt.Sprintf("tend %s started again: the daemon before it died (%s)", d.opts.Version, d.died)})
+	default:
+		fmt.Fprintf(d.opts.Stdout, "pid %d\n", d.mainPID())
+		d.tell(event.Event{Kind: event.DaemonStarted, PID: d.pid, Message: fmt.Sprintf("tend %s started, %s", d.opts.Version, d.summary(set))})
+	}
+	for _, text := range d.notices {
+		d.warnf("%s", text)
+	}
+	d.notices = nil
+	d.restore(d.past, set)
+	d.past = remembered{}
+	if d.files != nil && d.files.OK() {
+		d.warn(d.files)
+	}
+	d.applyFirst(set)
+}
+
+// applyFirst brings the wanted world by the files about, where it isn't that
+// already: over one that an earlier daemon has left it is a reload.
+func (d *Daemon) applyFirst(set *spec.Set) {
+	was := d.engine.Set()
+	switch diff := engine.Diff(was, set); {
+	case d.engine.Stopping():
+		return // what was begun is brought to its end
+	case d.files != nil && !d.files.OK():
+		d.reject(reloadRequest{why: byWatch}, d.files)
+	case len(was.Programs) == 0:
+		d.step(engine.Desired{Set: set})
+	case diff.Empties && d.keptAgain:
+		d.refuseEmpty(reloadRequest{why: byWatch}, d.files)
+	case len(diff.Items) > 0 || was.Daemon != set.Daemon:
+		files := d.files
+		if files == nil { // a command, and it is another one
+			files = new(conf.Result)
+		}
+		plan := planView(diff, files)
+		plan.Applied = true
+		d.tell(event.Event{Kind: event.ConfigApplied, Message: "changed while no daemon lived; " + planWords(plan), Detail: plan})
+		d.step(engine.Desired{Set: set})
+	}
+}
+
+// mainPID returns the pid that people know us by: the guard's, or ours.
+func (d *Daemon) mainPID() int {
+	if d.guarded {
+		return d.guardPID
+	}
+	return d.pid
+}
+
+// warnf tells of something about tend itself.
+func (d *Daemon) warnf(format string, args ...any) {
+	d.tell(event.Event{Kind: event.DaemonWarning, Message: fmt.Sprintf(format, args...)})
 }
 
 // hurry lets garbage lie while a configuration is loaded and applied: people and
@@ -159,60 +249,153 @@ func (d *Daemon) hurry() {
 }
 
 // open takes everything the daemon needs, so that nothing is started when
-// something is missing.
+// something is missing. It returns the wanted world.
 func (d *Daemon) open() (*spec.Set, error) {
 	d.say = newSayer(d.opts.Stderr)
-	var set *spec.Set
-	if len(d.opts.Command) == 0 {
-		path, err := Find(d.config)
-		if err != nil {
-			return nil, err
-		}
-		d.config, d.opts.Config = path, path
-		d.files = d.load()
-		if !d.files.OK() {
-			return nil, rejected(d.files)
-		}
-		set = d.files.Set
-		d.stamps = stamps(d.files.Files)
-	} else {
-		dir, err := os.Getwd()
-		if err != nil {
-			return nil, err
-		}
-		set = conf.Command(d.opts.Command, dir)
+	if err := d.begin(); err != nil {
+		return nil, err
+	}
+	again := d.keptState() // of the daemon before us
+	d.keptAgain = again != ""
+	set, unusable := d.firstSet()
+	if unusable != nil && !d.keptAgain && d.files == nil {
+		return nil, unusable // there are no files at all
+	}
+	var settings spec.Daemon
+	if unusable == nil {
+		settings = set.Daemon
 	}
 	var err error
-	if d.place, err = findPlace(d.opts, set.Daemon); err != nil {
+	if d.place, err = findPlace(d.opts, settings, again); err != nil {
 		return nil, err
 	}
-	if d.lock, err = takeLock(d.place.state); err != nil {
+	if err := d.openLedger(); err != nil {
 		return nil, err
 	}
+	if unusable != nil {
+		// The last good world stands, if somebody lives in it.
+		if !d.past.lives() && !d.keptAgain {
+			return nil, unusable
+		}
+		if set = d.past.set(); set == nil {
+			return nil, unusable
+		}
+		d.opts.Config = d.config
+		if d.place, err = findPlace(d.opts, set.Daemon, d.place.state); err != nil {
+			return nil, err
+		}
+		if d.files == nil && d.config != "" {
+			d.files = d.load() // which says what is wrong, and what to watch
+		}
+	}
+	d.events = event.NewLog(eventsKept, max(d.lastEvent, d.past.events), d.heldEvents...)
+	d.heldEvents = nil
+	d.savedEvents = d.events.Last()
 	d.say.configure(set.Daemon)
-	if d.capture, err = logs.Open(logs.Config{Notice: d.onLogNotice, Stdout: d.opts.Stdout}); err != nil {
+	d.environ = newEnviron(os.Environ(), d.place.hash())
+	stages := &logs.Stages{Journal: filepath.Join(d.place.state, "stages"), Kept: d.keptStages(),
+		Keep: func(number, fd int) error { d.keep(keptStage+strconv.Itoa(number), fd); return nil }}
+	if d.capture, err = logs.Open(logs.Config{Notice: d.onLogNotice, Stdout: d.opts.Stdout, Stages: stages}); err != nil {
 		return nil, err
 	}
 	if d.host, err = proc.Open(d.hostConfig()); err != nil {
 		return nil, err
 	}
-	d.environ = newEnviron(os.Environ(), d.place.hash())
-	// Until programs can be adopted, those of a daemon that was killed must not
-	// run beside the ones that are started now.
-	if n := d.host.EndStale(d.environ.mark, 10*time.Second); n > 0 {
-		d.tell(event.Event{Kind: event.DaemonWarning, Message: "ended " + plural(n, "process") + " that an earlier tend has left running"})
+	d.engine = engine.New(rand.Float64) // until restore
+	l := d.keptListener()
+	if l == nil {
+		if l, err = d.listen(set.Daemon); err != nil {
+			return nil, err
+		}
 	}
-	d.server = server.New(server.Config{Control: control{d}, Events: d.events})
-	mode := os.FileMode(0o600)
-	if set.Daemon.SocketMode != 0 {
-		mode = os.FileMode(set.Daemon.SocketMode)
+	d.serve(l)
+	// Who waits for a daemon to come back looks at the socket's file.
+	now := time.Now()
+	os.Chtimes(d.place.socket(), now, now)
+	return set, nil
+}
+
+// firstSet returns the wanted world by the files, or why they are not usable.
+func (d *Daemon) firstSet() (*spec.Set, error) {
+	if len(d.opts.Command) > 0 {
+		dir, err := os.Getwd()
+		if err != nil {
+			return nil, err
+		}
+		return conf.Command(d.opts.Command, dir), nil
 	}
-	l, err := server.ListenUnix(d.place.socket(), mode, set.Daemon.SocketGroup)
+	path, err := Find(d.config)
 	if err != nil {
 		return nil, err
 	}
+	d.config, d.opts.Config = path, path
+	d.files = d.load()
+	if !d.files.OK() {
+		return nil, rejected(d.files)
+	}
+	d.stamps = stamps(d.files.Files)
+	return d.files.Set, nil
+}
+
+// openLedger takes the lock on the state folder, and reads what an earlier
+// daemon on it has put aside.
+func (d *Daemon) openLedger() error {
+	name := keptLock + d.place.state
+	fd := d.takeKept(name)
+	if fd >= 0 {
+		d.lock = &lock{file: os.NewFile(uintptr(fd), "lock"), state: d.place.state}
+	} else {
+		l, err := takeLock(d.place.state)
+		if err != nil {
+			return err
+		}
+		d.lock = l
+		d.keep(name, int(l.file.Fd()))
+	}
+	if err := d.lock.write(d.mainPID(), d.pid, d.guarded); err != nil {
+		return err
+	}
+	l, values, notice, err := ledger.Open(filepath.Join(d.place.state, "ledger"))
+	if err != nil {
+		return hinted{err, "see who owns the state folder, or name another one with --state"}
+	}
+	d.ledger, d.past = l, remember(values, time.Now())
+	for _, text := range []string{notice, d.past.notice} {
+		if text != "" {
+			d.notices = append(d.notices, text)
+			d.past.whole = d.past.whole && text != notice
+		}
+	}
+	if len(d.opts.Command) == 0 && d.config == "" {
+		d.config = d.past.meta.Config
+	}
+	return nil
+}
+
+// listen makes the control socket, and gives it to the keeper: who connects
+// while no daemon lives waits for the next one.
+func (d *Daemon) listen(settings spec.Daemon) (*net.UnixListener, error) {
+	mode := os.FileMode(0o600)
+	if settings.SocketMode != 0 {
+		mode = os.FileMode(settings.SocketMode)
+	}
+	l, err := server.ListenUnix(d.place.socket(), mode, settings.SocketGroup)
+	if err != nil {
+		return nil, err
+	}
+	// Not by File: that makes the socket a blocking one, whose Accept nobody ends.
+	if raw, err := l.SyscallConn(); err == nil {
+		raw.Control(func(fd uintptr) { d.keep(keptListener, int(fd)) })
+	}
+	return l, nil
+}
+
+// serve begins to answer on l.
+func (d *Daemon) serve(l *net.UnixListener) {
+	d.server = server.New(server.Config{Control: control{d}, Events: d.events})
+	d.listener = l
+	l.SetUnlinkOnClose(false)
 	go d.server.Serve(l)
-	return set, nil
 }
 
 // hostConfig takes the best that the kernel offers. The tests reach the ways of
@@ -226,6 +409,9 @@ func (d *Daemon) hostConfig() proc.Config {
 		NoCgroupKill: slices.Contains(without, "cgroup.kill"),
 		NoClone3:     slices.Contains(without, "clone3"),
 		NoSubreaper:  slices.Contains(without, "subreaper"),
+		NoPidfs:      slices.Contains(without, "pidfs"),
+		NoExitInfo:   slices.Contains(without, "exitinfo"),
+		Guard:        d.guardPID,
 	}
 }
 
@@ -235,8 +421,10 @@ func (d *Daemon) loop(signals <-chan os.Signal) {
 	d.timer.Stop()
 	for d.exit == nil && !d.leave {
 		d.arm()
+		d.commit()
 		d.say.flush()
 		d.launch()
+		d.settle()
 		select {
 		case s := <-signals:
 			d.onSignal(s)
@@ -259,6 +447,31 @@ func (d *Daemon) launch() {
 	}
 	clear(d.starts)
 	d.starts = d.starts[:0]
+}
+
+// settle lets the kernel and the guard forget what is put aside now.
+func (d *Daemon) settle() {
+	if len(d.reaps)+len(d.taken) == 0 {
+		return
+	}
+	if d.unsaved { // it isn't: the ledger can't be written. The next daemon shall know
+		return
+	}
+	for _, p := range d.reaps {
+		p.Reap()
+	}
+	clear(d.reaps)
+	d.reaps = d.reaps[:0]
+	if taken := d.taken; len(taken) > 0 {
+		d.taken = nil
+		if d.guard != nil {
+			d.kernel.put(func() {
+				for _, no := range taken {
+					d.guard.Taken(no)
+				}
+			})
+		}
+	}
 }
 
 // arm sets the one timer to the time at which the engine wants to be woken.
@@ -297,7 +510,11 @@ func (d *Daemon) onSignal(s os.Signal) {
 func (d *Daemon) step(in engine.Input) {
 	out := d.engine.Step(time.Now(), in)
 	d.wake = out.Wake
+	d.put(out.Save)
 	d.tell(out.Say...)
+	if len(out.Do)+len(out.Answer) > 0 {
+		d.commit() // the worst after a crash is what is known too early, never what is forgotten
+	}
 	for _, f := range out.Do {
 		d.do(f)
 	}
@@ -342,6 +559,17 @@ func ask[T any](ctx context.Context, d *Daemon, f func() T) (said T, err error) 
 
 // ready tells whoever started the daemon in the background how that went.
 func (d *Daemon) ready(err error) {
+	if err == nil && d.guard != nil {
+		d.guard.Ready()
+		if d.upgraded != "" { // should we die, it is this binary that is started again
+			if exe, err := os.Executable(); err == nil {
+				if f, err := os.Open("/proc/self/exe"); err == nil {
+					d.guard.Binary(exe, int(f.Fd()))
+					f.Close()
+				}
+			}
+		}
+	}
 	if d.opts.Ready == nil {
 		return
 	}
@@ -361,6 +589,9 @@ func (d *Daemon) end() int {
 	if d.exit != nil {
 		status = *d.exit
 		d.drainLogs()
+	}
+	if d.guard != nil {
+		d.guard.Bye()
 	}
 	d.tell(event.Event{Kind: event.DaemonStopping, Message: map[bool]string{true: "leaving, the programs run on", false: "stopped"}[d.leave]})
 	d.close()
@@ -406,16 +637,29 @@ func (d *Daemon) close() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		d.server.Shutdown(ctx)
 		cancel()
+		os.Remove(d.place.socket()) // it is ours as long as the lock is
 	}
 	if d.host != nil {
 		d.spawns.wait() // a host must not be closed under a spawn
 		d.kernel.wait()
+		d.takeMail()
+		d.commit()
+		d.settle()
+		d.kernel.wait()
 		if !d.leave {
 			for _, n := range d.instances {
 				d.host.Forget(n.tree)
+				d.host.RemoveTree(n.cgroup)
 			}
 		}
 		d.host.Close()
+	}
+	if d.ledger != nil {
+		if d.exit != nil { // all is stopped, as it was meant to be: there is nothing to remember
+			d.ledger.Remove()
+		} else {
+			d.ledger.Close()
+		}
 	}
 	if d.capture != nil {
 		d.capture.Close()
@@ -426,6 +670,16 @@ func (d *Daemon) close() {
 	if d.say != nil {
 		d.say.close()
 	}
+}
+
+// takeMail handles what has come in and wasn't handled. Nothing is begun of it:
+// it is put aside.
+func (d *Daemon) takeMail() {
+	for _, f := range d.inbox.take() {
+		f()
+	}
+	clear(d.starts)
+	d.starts = d.starts[:0]
 }
 
 func (d *Daemon) summary(set *spec.Set) string {

@@ -129,11 +129,11 @@ func TestEnviron(t *testing.T) {
 	p := spec.New("web")
 	p.User = "www"
 	p.Env = spec.Env{"LANG": "de", "EMPTY": ""}
-	env, mark := e.of("web:2", 2, p, &proc.Account{Name: "www", Home: "/srv", Shell: "/bin/sh"})
+	env, mark := e.of("web:2", 2, 7, p, &proc.Account{Name: "www", Home: "/srv", Shell: "/bin/sh"})
 	slices.Sort(env)
 	want := []string{"EMPTY=", "HOME=/srv", "LANG=de", "LOGNAME=www", "PATH=/bin", "SHELL=/bin/sh",
-		"TEND_INSTANCE=2", "TEND_MARK=h/web:2", "TEND_PROGRAM=web", "USER=www"}
-	if !slices.Equal(env, want) || mark != "TEND_MARK=h/web:2" {
+		"TEND_INSTANCE=2", "TEND_MARK=h/web:2/7", "TEND_PROGRAM=web", "USER=www"}
+	if !slices.Equal(env, want) || mark != "TEND_MARK=h/web:2/7" {
 		t.Errorf("got %q, %q\nwant %q", env, mark, want)
 	}
 }

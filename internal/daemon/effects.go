@@ -28,12 +28,14 @@ type instance struct {
 	id       engine.ID
 	name     string
 	tree     string // the name of its processes
+	cgroup   string // of an adopted process, perhaps not one of our host's
 	spec     *spec.Program
 	gen      uint64 // of process
 	process  *proc.Process
 	out, err *logs.Stream // err is nil where it is merged
 	spawning bool
 	early    []proc.Fact // that came before the answer to the spawn
+	end      uint64      // number of the guard's word on how process ended; 0: there is none
 	signals  int         // signals and stop commands under way
 	next     func()      // the spawn that waits for these
 	gone     bool        // forgotten while something of it was under way
@@ -103,18 +105,23 @@ func (d *Daemon) start(f engine.Spawn, s spawned, logDir string) spawned {
 		return s
 	}
 	out, errOut := destinations(f.Name, f.Spec, logDir, account)
+	tree := treeName(f.Spec, f.Index)
 	if s.out == nil {
-		if s.out, s.failure = d.pipe(f.Name, out); s.failure != nil {
+		if s.out, s.failure = d.pipe(f.Name, keptOut+tree, out); s.failure != nil {
 			return s
 		}
 	}
 	if errOut != nil && s.err == nil {
-		if s.err, s.failure = d.pipe(f.Name, *errOut); s.failure != nil {
+		if s.err, s.failure = d.pipe(f.Name, keptErr+tree, *errOut); s.failure != nil {
 			return s
 		}
 	}
-	attempt := d.attempt(uint64(f.ID)<<32|uint64(uint32(f.Gen)), f.Index, f.Spec, account)
+	attempt := d.attempt(uint64(f.ID)<<32|uint64(uint32(f.Gen)), f.Index, f.Gen, f.Spec, account)
 	attempt.Argv = f.Spec.Command.Args()
+	attempt.Hold = true
+	attempt.Born = func(id proc.Identity, cgroup string) {
+		d.putBorn(tree, born{Gen: f.Gen, Identity: id, Cgroup: cgroup, Out: inodeOf(s.out), Err: inodeOf(s.err)})
+	}
 	s.process, s.failure = d.run(attempt, s.out, s.err)
 	return s
 }
@@ -141,9 +148,18 @@ func spare() (err error) {
 	return err
 }
 
+// inodeOf returns the number of a stream's pipe, 0 for none.
+func inodeOf(s *logs.Stream) uint64 {
+	if s == nil {
+		return 0
+	}
+	return s.Inode()
+}
+
 // pipe makes the pipe for the output of an instance, which it keeps over its
-// restarts: only a first start is refused for want of descriptors.
-func (d *Daemon) pipe(name string, o logs.Options) (*logs.Stream, error) {
+// restarts: only a first start is refused for want of descriptors. kept is the
+// name under which it is kept beyond the daemon's death.
+func (d *Daemon) pipe(name, kept string, o logs.Options) (*logs.Stream, error) {
 	var s *logs.Stream
 	err := spare()
 	if err == nil {
@@ -156,6 +172,10 @@ func (d *Daemon) pipe(name string, o logs.Options) (*logs.Stream, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot start: no pipe for the output: %w", err)
+	}
+	if fd, err := s.Writer(); err == nil {
+		d.keep(kept, fd)
+		unix.Close(fd)
 	}
 	return s, nil
 }
@@ -181,9 +201,9 @@ func (d *Daemon) run(a *proc.Attempt, out, errs *logs.Stream) (*proc.Process, er
 }
 
 // attempt fills in all but the command and the descriptors.
-func (d *Daemon) attempt(tag uint64, index int, p *spec.Program, account *proc.Account) *proc.Attempt {
+func (d *Daemon) attempt(tag uint64, index int, gen uint64, p *spec.Program, account *proc.Account) *proc.Attempt {
 	tree := treeName(p, index)
-	env, mark := d.environ.of(tree, index, p, account)
+	env, mark := d.environ.of(tree, index, gen, p, account)
 	a := &proc.Attempt{Tag: tag, Name: tree, Mark: mark, Env: env, Dir: p.Directory, Umask: -1, NoNewPrivs: p.NoNewPrivileges}
 	if account != nil {
 		a.Cred = &account.Cred
@@ -205,7 +225,9 @@ func (d *Daemon) attempt(tag uint64, index int, p *spec.Program, account *proc.A
 
 // treeName names the processes of an instance, whatever name it is shown by:
 // that changes when the number of instances does.
-func treeName(p *spec.Program, index int) string { return p.Name + ":" + strconv.Itoa(index) }
+func treeName(p *spec.Program, index int) string { return treeOf(p.Name, index) }
+
+func treeOf(program string, index int) string { return program + ":" + strconv.Itoa(index) }
 
 // lookup returns the account that a program runs as, nil for the daemon's own.
 func lookup(p *spec.Program) (*proc.Account, error) {
@@ -306,7 +328,12 @@ func (d *Daemon) onFact(f proc.Fact) {
 	var ev unit.Event
 	switch f := f.(type) {
 	case proc.Ended:
-		ev = unit.Ended{Gen: n.gen, Code: f.Status.Code, Signal: spec.Signal(f.Status.Signal), Core: f.Status.CoreDump, Left: f.Left}
+		ev = unit.Ended{Gen: n.gen, Code: f.Status.Code, Signal: spec.Signal(f.Status.Signal), Core: f.Status.CoreDump, Unknown: f.Unknown, Left: f.Left}
+		d.reaps = append(d.reaps, n.process)
+		if n.end != 0 {
+			d.taken = append(d.taken, n.end)
+			n.end = 0
+		}
 	case proc.Emptied:
 		ev = unit.Emptied{Gen: n.gen}
 	}
@@ -364,7 +391,7 @@ func (d *Daemon) stopCommand(f engine.StopCommand) {
 	d.spawns.put(func() {
 		account, err := lookup(f.Spec)
 		if err == nil {
-			a := d.attempt(aside|uint64(f.ID)<<32|uint64(uint32(f.Gen)), f.Index, f.Spec, account)
+			a := d.attempt(aside|uint64(f.ID)<<32|uint64(uint32(f.Gen)), f.Index, f.Gen, f.Spec, account)
 			a.Argv = f.Spec.StopCommand.Args()
 			a.Env = append(slices.Clip(a.Env), "TEND_PID="+strconv.Itoa(f.PID))
 			_, err = d.run(a, out, errs)
@@ -426,7 +453,7 @@ func (d *Daemon) forget(f engine.Forget) {
 
 func (d *Daemon) release(n *instance) {
 	delete(d.instances, n.id)
-	tree, host := n.tree, d.host
+	tree, host, cgroup := n.tree, d.host, n.cgroup
 	streams := []*logs.Stream{n.out, n.err}
 	d.kernel.put(func() { // after the signals to it
 		for _, s := range streams {
@@ -437,7 +464,11 @@ func (d *Daemon) release(n *instance) {
 				s.Close()
 			}
 		}
+		for _, kept := range []string{keptOut, keptErr, keptProcess} {
+			d.keeper.Drop(kept + tree)
+		}
 		host.Forget(tree)
+		host.RemoveTree(cgroup)
 	})
 }
 
@@ -456,7 +487,7 @@ func newEnviron(env []string, hash string) environ {
 	for _, kv := range env {
 		name, _, _ := strings.Cut(kv, "=")
 		switch name {
-		case "TEND_PROGRAM", "TEND_INSTANCE", "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_USEC", "WATCHDOG_PID", markName:
+		case "TEND_PROGRAM", "TEND_INSTANCE", "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_USEC", "WATCHDOG_PID", "FDSTORE", markName:
 		default:
 			base = append(base, kv)
 		}
@@ -464,8 +495,13 @@ func newEnviron(env []string, hash string) environ {
 	return environ{base: base, mark: markName + "=" + hash + "/"}
 }
 
+// markOf returns the entry that marks an attempt of an instance.
+func (e environ) markOf(tree string, gen uint64) string {
+	return e.mark + tree + "/" + strconv.FormatUint(gen, 10)
+}
+
 // of returns the environment of an instance, and the entry of it that marks it.
-func (e environ) of(tree string, index int, p *spec.Program, account *proc.Account) (env []string, mark string) {
+func (e environ) of(tree string, index int, gen uint64, p *spec.Program, account *proc.Account) (env []string, mark string) {
 	set := make(map[string]string, len(p.Env)+6)
 	if account != nil && p.User != "" {
 		set["HOME"], set["USER"], set["LOGNAME"] = account.Home, account.Name, account.Name
@@ -477,7 +513,7 @@ func (e environ) of(tree string, index int, p *spec.Program, account *proc.Accou
 		set[k] = v
 	}
 	set["TEND_PROGRAM"], set["TEND_INSTANCE"] = p.Name, strconv.Itoa(index)
-	mark = e.mark + tree
+	mark = e.markOf(tree, gen)
 	env = make([]string, 0, len(e.base)+len(set)+1)
 	for _, kv := range e.base {
 		k, _, _ := strings.Cut(kv, "=")

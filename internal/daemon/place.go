@@ -70,11 +70,18 @@ func choosePlace(o Options, d spec.Daemon) (place, error) {
 	return p, nil
 }
 
-// findPlace decides on the folders, and makes that of the state.
-func findPlace(o Options, d spec.Daemon) (place, error) {
+// findPlace decides on the folders, and makes that of the state. A daemon that
+// follows another one stays in the state folder of that, which is given then.
+func findPlace(o Options, d spec.Daemon, state string) (place, error) {
 	p, err := choosePlace(o, d)
 	if err != nil {
 		return place{}, err
+	}
+	if state != "" && state != p.state {
+		if p.logs == filepath.Join(p.state, "logs") {
+			p.logs = filepath.Join(state, "logs")
+		}
+		p.state = state
 	}
 	fresh := false
 	if _, err := os.Stat(p.state); errors.Is(err, os.ErrNotExist) {
@@ -100,11 +107,19 @@ func (h hinted) Hint() string  { return h.hint }
 func (h hinted) Unwrap() error { return h.error }
 
 // lock is the right to be the only daemon on a state folder. The kernel gives it
-// back however the daemon ends; the pid in the file is for people.
+// back when all who hold it have ended, the guard among them; the pids in files
+// are for people.
 type lock struct {
-	file *os.File
-	pid  string // path of the pid file
+	file  *os.File
+	state string
 }
+
+// The files with the pids: of whom people have started, and of the daemon under
+// a guard.
+const (
+	mainPIDFile   = "tend.pid"
+	daemonPIDFile = "daemon.pid"
+)
 
 func takeLock(state string) (*lock, error) {
 	path := filepath.Join(state, "lock")
@@ -112,24 +127,35 @@ func takeLock(state string) (*lock, error) {
 	if err != nil {
 		return nil, hinted{fmt.Errorf("cannot use the state folder: %w", err), "name another one with --state"}
 	}
-	pidFile := filepath.Join(state, "tend.pid")
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
 		if err == syscall.EWOULDBLOCK {
-			pid, _ := os.ReadFile(pidFile)
+			pid, _ := os.ReadFile(filepath.Join(state, mainPIDFile))
 			return nil, hinted{fmt.Errorf("another tend (pid %s) guards %s", strings.TrimSpace(string(pid)), state),
 				"tend status shows what it runs, tend reload applies changed files; another state folder is named with --state"}
 		}
 		return nil, fmt.Errorf("cannot lock %s: %w", path, err)
 	}
-	if err := os.WriteFile(pidFile, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("cannot write the pid file: %w", err)
+	return &lock{f, state}, nil
+}
+
+// write writes the pids.
+func (l *lock) write(main, daemon int, guarded bool) error {
+	pids := map[string]int{mainPIDFile: main, daemonPIDFile: daemon}
+	if !guarded {
+		delete(pids, daemonPIDFile)
 	}
-	return &lock{f, pidFile}, nil
+	for name, pid := range pids {
+		if err := os.WriteFile(filepath.Join(l.state, name), []byte(strconv.Itoa(pid)+"\n"), 0o644); err != nil {
+			return fmt.Errorf("cannot write the pid file: %w", err)
+		}
+	}
+	return nil
 }
 
 func (l *lock) release() {
-	os.Remove(l.pid)
+	for _, name := range []string{mainPIDFile, daemonPIDFile} {
+		os.Remove(filepath.Join(l.state, name))
+	}
 	l.file.Close()
 }

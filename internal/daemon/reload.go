@@ -127,7 +127,7 @@ func (d *Daemon) apply(result *conf.Result, plan *api.Plan) {
 		d.tell(event.Event{Kind: event.DaemonWarning, Message: "a changed state, socket_mode or socket_group counts from the next start of tend"})
 	}
 	if result.Set.Daemon.Logs != old.Logs {
-		if p, err := findPlace(d.opts, result.Set.Daemon); err == nil {
+		if p, err := findPlace(d.opts, result.Set.Daemon, d.place.state); err == nil {
 			d.place.logs = p.logs
 			for _, n := range d.instances {
 				if !n.spawning {

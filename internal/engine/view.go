@@ -37,6 +37,14 @@ func (e *Engine) Views() []View {
 	return views
 }
 
+// SpecOf returns the spec of an instance, nil where there is none.
+func (e *Engine) SpecOf(id ID) *spec.Program {
+	if n := e.entries[id]; n != nil {
+		return n.unit.Spec()
+	}
+	return nil
+}
+
 // Instances returns how many instances there are.
 func (e *Engine) Instances() int { return len(e.entries) }
 

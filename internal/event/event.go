@@ -25,6 +25,7 @@ const (
 	ConfigRejected = "config.rejected"
 	DaemonStarted  = "daemon.started"
 	DaemonStopping = "daemon.stopping"
+	Adopted        = "daemon.adopted" // what an earlier daemon has left running was taken over
 	DaemonWarning  = "daemon.warning"
 	LogTrouble     = "log.trouble"  // a log can't be written, or can again
 	LogReopened    = "log.reopened" // what is written now goes to new files, where others were renamed

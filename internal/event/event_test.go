@@ -28,8 +28,9 @@ func numbers(events []Event) (first, last uint64, whole bool) {
 func TestLog(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		size := rapid.IntRange(1, 5).Draw(t, "size")
-		l := NewLog(size)
-		total := uint64(0)
+		base := rapid.Uint64Range(0, 7).Draw(t, "base")
+		l := NewLog(size, base)
+		total := base
 		for range rapid.IntRange(0, 6).Draw(t, "appends") {
 			n := rapid.IntRange(0, 4).Draw(t, "n")
 			total += uint64(n)
@@ -40,7 +41,7 @@ func TestLog(t *testing.T) {
 			seq := rapid.Uint64Range(0, total+2).Draw(t, "seq")
 			limit := rapid.IntRange(1, 6).Draw(t, "limit")
 			events, missed := l.Since(seq, limit)
-			lost := total - min(total, uint64(size)) // up to this number
+			lost := max(base, total-min(total, uint64(size))) // up to this number
 			if want := max(lost, seq) - seq; missed != want && seq < total {
 				t.Fatalf("%d missed after %d of %d, want %d", missed, seq, total, want)
 			}
@@ -58,7 +59,7 @@ func TestLog(t *testing.T) {
 // TestNext: a follower waits until there is something, however many wait, and
 // misses nothing.
 func TestNext(t *testing.T) {
-	l := NewLog(100)
+	l := NewLog(100, 0)
 	const followers, total = 4, 50
 	done := make(chan error)
 	for range followers {
@@ -88,6 +89,22 @@ func TestNext(t *testing.T) {
 	cancel()
 	if _, _, err := l.Next(ctx, total, 1); !errors.Is(err, context.Canceled) {
 		t.Errorf("Next with an ended context: %v", err)
+	}
+}
+
+// TestGoesOn: a log that goes on from an earlier one has its events and numbers.
+func TestGoesOn(t *testing.T) {
+	l := NewLog(3, 10)
+	l.Append(make([]Event, 5)...)
+	held, missed := l.Since(0, 10)
+	if len(held) != 3 || missed != 12 {
+		t.Fatalf("%d held, %d missed", len(held), missed)
+	}
+	again := NewLog(2, l.Last(), held...)
+	again.Append(Event{})
+	events, missed := again.Since(13, 10)
+	if first, last, whole := numbers(events); first != 15 || last != 16 || !whole || missed != 1 {
+		t.Errorf("%d to %d, %d missed", first, last, missed)
 	}
 }
 

@@ -2,6 +2,7 @@ package event
 
 import (
 	"context"
+	"slices"
 	"sync"
 )
 
@@ -9,14 +10,20 @@ import (
 // called from several goroutines.
 type Log struct {
 	mu   sync.Mutex
-	ring []Event // event number n is at (n-1) % cap
+	ring []Event // event number n is at (n-1-base) % size
 	size int
+	base uint64        // number before the first
 	last uint64        // number of the latest event; 0: none
 	more chan struct{} // closed when an event is appended; nil: nobody waits
 }
 
-// NewLog returns a log that keeps size events.
-func NewLog(size int) *Log { return &Log{size: size} }
+// NewLog returns a log that keeps size events, whose next one follows number
+// last. held are the latest of an earlier log, if they are known.
+func NewLog(size int, last uint64, held ...Event) *Log {
+	held = held[max(0, len(held)-size):]
+	base := last - uint64(len(held))
+	return &Log{size: size, base: base, last: last, ring: slices.Clone(held)}
+}
 
 // Append numbers the events and adds them. It never blocks.
 func (l *Log) Append(events ...Event) {
@@ -31,7 +38,7 @@ func (l *Log) Append(events ...Event) {
 		if len(l.ring) < l.size {
 			l.ring = append(l.ring, e)
 		} else {
-			l.ring[(l.last-1)%uint64(l.size)] = e
+			l.ring[(l.last-1-l.base)%uint64(l.size)] = e
 		}
 	}
 	if l.more != nil {
@@ -66,7 +73,7 @@ func (l *Log) since(seq uint64, limit int) (events []Event, missed uint64) {
 	n := min(l.last-seq, uint64(limit))
 	events = make([]Event, 0, n)
 	for i := seq; i < seq+n; i++ {
-		events = append(events, l.ring[i%uint64(l.size)])
+		events = append(events, l.ring[(i-l.base)%uint64(l.size)])
 	}
 	return events, missed
 }

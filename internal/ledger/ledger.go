@@ -94,6 +94,20 @@ func Open(path string) (l *Ledger, values map[string][]byte, notice string, err 
 	return l, values, notice, nil
 }
 
+// Read returns the values in the file at path, as Open would, and changes
+// nothing.
+func Read(path string) (map[string][]byte, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the ledger: %w", err)
+	}
+	values, _, why := replay(data)
+	if why != "" && len(values) == 0 {
+		return nil, fmt.Errorf("cannot read the ledger: %s %s", path, why)
+	}
+	return values, nil
+}
+
 // begin cuts the file to its first whole bytes and sets it to its end.
 func (l *Ledger) begin(whole int) error {
 	err := l.file.Truncate(int64(whole))

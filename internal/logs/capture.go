@@ -26,6 +26,10 @@ type Config struct {
 	// Stdout is where Inherit goes; nil is os.Stdout. The Capture keeps a
 	// duplicate of the descriptor.
 	Stdout *os.File
+
+	// Stages, where it is set, makes output that isn't spliced survive the death
+	// of this process as well: see stage.go.
+	Stages *Stages
 }
 
 // ErrClosed is what a closed Capture or Stream answers.
@@ -41,6 +45,7 @@ type Capture struct {
 	start  time.Time
 	files  *files
 	bufs   scratches
+	stages *stages // nil: none
 
 	mu      sync.Mutex
 	closed  bool
@@ -139,6 +144,9 @@ func Open(cfg Config) (*Capture, error) {
 		unix.Close(stdout)
 		c.epoll.Close()
 		return nil, fmt.Errorf("cannot capture output: epoll: %w", err)
+	}
+	if cfg.Stages != nil {
+		c.stages = c.openStages(*cfg.Stages)
 	}
 	c.wg.Go(func() { c.dispatch(conn) })
 	return c, nil
@@ -374,6 +382,9 @@ func (c *Capture) Reopen() error {
 	return nil
 }
 
+// StageFDs returns the descriptors of the stages by number, as [Stream.FD].
+func (c *Capture) StageFDs() map[int]int { return c.stages.fds() }
+
 // Stats are totals since the Capture was opened.
 type Stats struct {
 	Streams   int   // open now
@@ -418,6 +429,7 @@ func (c *Capture) Close() error {
 		c.wg.Wait()
 		c.files.shrink()
 		c.bufs.close()
+		c.stages.close()
 		unix.Close(c.stdout)
 		close(done)
 	}()
@@ -546,6 +558,26 @@ func (s *Stream) Writer() (fd int, err error) {
 	return fd, nil
 }
 
+// FD returns the descriptor of the pipe, for a process that is about to execute
+// another binary in its place. It stays the stream's.
+func (s *Stream) FD() int {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	return int(s.fd)
+}
+
+// Inode returns the number of the pipe, by which it is found again among the
+// descriptors of whoever holds it.
+func (s *Stream) Inode() uint64 {
+	var st unix.Stat_t
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	if s.closed || unix.Fstat(int(s.fd), &st) != nil {
+		return 0
+	}
+	return st.Ino
+}
+
 // Configure changes the options of a live stream. They hold from its next turn
 // on; bytes that are in the pipe by now may go either way.
 func (s *Stream) Configure(o Options) error {
@@ -586,17 +618,17 @@ func (s *Stream) Drain(ctx context.Context) error {
 		s.c.mu.Unlock()
 		return fmt.Errorf("cannot drain the output of %s: %w", s.name, ErrClosed)
 	}
-	// Bytes leave the pipe after they are written, so that an empty pipe means
-	// that all is written, even while a turn is under way.
+	// What has left the pipe is written, or will be when the turn that is under
+	// way has ended.
 	n, err := unix.IoctlGetInt(int(s.fd), unix.TIOCINQ)
-	if err != nil || n == 0 {
+	if err != nil || n == 0 && s.state != running {
 		defer s.c.mu.Unlock()
 		if err == nil {
 			err = s.failed()
 		}
 		return err
 	}
-	d.left, d.fresh = int64(n), s.state != running
+	d.left, d.fresh = int64(n), s.state != running || n == 0
 	d.next, s.drains = s.drains, d
 	s.c.enqueue(s)
 	s.c.mu.Unlock()

@@ -398,7 +398,7 @@ func (f *file) step(c *Capture, s *Stream, o *Options, sc *scratch) (n int, more
 	}
 	var stamp []byte
 	if o.Timestamp {
-		stamp = time.Now().AppendFormat(sc.stamp[:0], "2006-01-02T15:04:05.000Z07:00 ")
+		stamp = appendStamp(sc.stamp[:0])
 	}
 	mid := (limit > 0 || o.Timestamp) && f.midLine(size)
 	n, rotate := cut(p, size, limit, mid, len(stamp))
@@ -423,6 +423,9 @@ func (f *file) step(c *Capture, s *Stream, o *Options, sc *scratch) (n int, more
 	patience := stuckAfter
 	if s.failure != nil {
 		patience = 0
+	}
+	if f.regular && c.stages != nil {
+		return c.stages.carry(f, s, sc, size, p, n, o.Timestamp)
 	}
 	if err := f.write(p, size, patience); err != nil {
 		return 0, false, err
@@ -495,6 +498,9 @@ type scratch struct {
 	bytes []byte
 	out   []byte
 	stamp [40]byte
+
+	lost    int64 // bytes that were out of the pipe when their file refused them
+	lostMid bool  // the last of them was no line end
 }
 
 const scratchBytes = 64 << 10
@@ -605,6 +611,11 @@ func readFull(fd int, p []byte) error {
 	return nil
 }
 
+// appendStamp appends what stands in front of a line that begins now.
+func appendStamp(b []byte) []byte {
+	return time.Now().AppendFormat(b, "2006-01-02T15:04:05.000Z07:00 ")
+}
+
 // stampLines returns p with stamp in front of each line that begins in it.
 func (sc *scratch) stampLines(p, stamp []byte, midLine bool) []byte {
 	sc.out = sc.out[:0]
@@ -647,6 +658,10 @@ func (c *Capture) turn(s *Stream, o *Options, due bool) (n int64) {
 	switch {
 	case err != nil:
 		m, mid := sc.drop(s)
+		if m == 0 {
+			mid = sc.lostMid
+		}
+		m, sc.lost = m+sc.lost, 0
 		c.fail(s, o, err, m)
 		s.failure.midLine = mid
 		n += m

@@ -148,6 +148,15 @@ func (h *Host) Forget(name string) {
 	}
 }
 
+// RemoveTree removes the cgroup folder of an adopted process whose tree is empty,
+// where that isn't one of ours.
+func (h *Host) RemoveTree(cgroup string) {
+	if cgroup != "" && (h.caps.Cgroup == "" || filepath.Dir(cgroup) != h.caps.Cgroup) {
+		removeCgroup(cgroup)
+		unix.Rmdir(filepath.Dir(cgroup)) // stays while there are others in it
+	}
+}
+
 // removeCgroup removes an empty cgroup and those that a program made in it.
 func removeCgroup(dir string) {
 	if unix.Rmdir(dir) != unix.EBUSY {
@@ -171,8 +180,8 @@ func subgroups(dir string) (list []string) {
 
 // eventsOf returns the open cgroup.events file of the tree when processes are
 // alive in it, else -1.
-func (h *Host) eventsOf(p *Process) int {
-	fd, err := unix.Open(h.treeDir(p.name)+"/cgroup.events", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+func eventsOf(p *Process) int {
+	fd, err := unix.Open(p.cgroup+"/cgroup.events", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return -1
 	}

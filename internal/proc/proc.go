@@ -45,8 +45,14 @@ type Config struct {
 	Cgroup     bool
 	CgroupName string
 
+	// Guard is the pid of the process that becomes the parent of what a daemon
+	// before us has left, and tells by Collected how it ends. 0: there is none.
+	Guard int
+
 	// Switches that let the tests reach the fallbacks.
 	NoSubreaper  bool // orphans go to init; trees are found in all of /proc
+	NoPidfs      bool // as before Linux 6.9
+	NoExitInfo   bool // as before Linux 6.15
 	NoCgroupKill bool // as before Linux 5.14
 	NoClone3     bool // as under a seccomp filter that refuses it
 }
@@ -57,6 +63,8 @@ type Capabilities struct {
 	CgroupWhy  error  // why no cgroup is used although it was asked for
 	CgroupKill bool   // a whole cgroup is killed by one write (Linux 5.14)
 	Subreaper  bool   // orphans of programs become our children
+	Pidfs      bool   // a process has a number that no other one ever has (Linux 6.9)
+	ExitInfo   bool   // the status of another's child can be read (Linux 6.15)
 	Clone3     bool   // processes are made by clone3, not by clone
 }
 
@@ -82,14 +90,15 @@ func (s Status) String() string {
 // A Fact is something that happened: Ended or Emptied.
 type Fact interface{ fact() }
 
-// Ended says that the process of an attempt has ended and was reaped. It may
-// be reported before Spawn has returned.
+// Ended says that the process of an attempt has ended. It may be reported before
+// Spawn has returned.
 type Ended struct {
-	Tag    uint64
-	Pid    int
-	Status Status
-	Left   bool // other processes of the tree are alive: Emptied will follow
-	At     time.Time
+	Tag     uint64
+	Pid     int
+	Status  Status
+	Unknown bool // it was adopted, and nobody can tell its Status
+	Left    bool // other processes of the tree are alive: Emptied will follow
+	At      time.Time
 
 	// What the process and its reaped children used, by getrusage(2).
 	User, System time.Duration
@@ -139,7 +148,12 @@ type Host struct {
 	dumpable int
 
 	self     identity
+	guard    int  // pid, see Config; 0: none
+	foreign  bool // some adopted process has another parent than us or the guard
 	children func(pid int) []int
+
+	news      int // eventfd: there is something in collected
+	collected []collected
 
 	sessions bool    // each program leads a session of its own, not just a group
 	reset    []int32 // signals that a child sets to their default
@@ -163,6 +177,7 @@ const (
 	kindLeader int32 = iota
 	kindLeftover
 	kindCgroup
+	kindNews
 )
 
 // Open makes this process a supervisor: a child subreaper that reaps what
@@ -176,6 +191,8 @@ func Open(c Config) (_ *Host, err error) {
 		report:   c.Report,
 		null:     -1,
 		epfd:     -1,
+		news:     -1,
+		guard:    c.Guard,
 		done:     make(chan struct{}),
 		procs:    make(map[int32]*Process),
 		left:     make(map[int32]leftover),
@@ -213,9 +230,17 @@ func Open(c Config) (_ *Host, err error) {
 	if _, err := os.Stat(fmt.Sprintf("/proc/self/task/%d/children", h.self.pid)); err != nil {
 		h.children = childrenByScan // no CONFIG_PROC_CHILDREN
 	}
+	if h.news, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err == nil {
+		err = h.watch(h.news, unix.EPOLLIN, kindNews, 0)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot make an eventfd: %w", err)
+	}
 	if err := h.probe(!c.NoClone3); err != nil {
 		return nil, err
 	}
+	h.caps.Pidfs = h.caps.Pidfs && !c.NoPidfs
+	h.caps.ExitInfo = h.caps.ExitInfo && !c.NoExitInfo
 	if c.Cgroup {
 		h.caps.CgroupWhy = h.openCgroup(c.CgroupName)
 		h.caps.CgroupKill = h.caps.Cgroup != "" && !c.NoCgroupKill && exists(h.caps.Cgroup+"/cgroup.kill")
@@ -277,6 +302,9 @@ func (h *Host) Close() error {
 	h.wg.Wait()
 	for _, p := range h.procs {
 		p.settle()
+		if p.held {
+			p.Reap()
+		}
 	}
 	for _, l := range h.left {
 		unix.Close(l.fd)
@@ -310,8 +338,10 @@ func (h *Host) release() {
 		}
 		break
 	}
-	if h.null >= 0 {
-		unix.Close(h.null)
+	for _, fd := range []int{h.null, h.news} {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
 	}
 	if h.dropsChild {
 		unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGCHLD), uintptr(unsafe.Pointer(&h.onChild)), 0, 8, 0, 0)
@@ -383,8 +413,14 @@ func (h *Host) handle(batch []unix.EpollEvent) {
 			if p == nil {
 				continue
 			}
-			if fact, ok := p.reap(); ok {
+			if fact, ok := p.look(); ok {
 				ended = append(ended, end{p, fact})
+			}
+		case kindNews:
+			for _, c := range h.takeCollected() {
+				if fact, ok := c.p.end(c.Ended); ok {
+					ended = append(ended, end{c.p, fact})
+				}
 			}
 		case kindLeftover:
 			h.mu.Lock()
@@ -411,22 +447,24 @@ func (h *Host) handle(batch []unix.EpollEvent) {
 		}
 	}
 
-	if h.caps.Cgroup != "" {
-		for _, e := range ended {
-			fd := h.eventsOf(e.p)
-			e.fact.Left = fd >= 0
-			h.finish(e.p, e.fact)
-			if fd >= 0 {
-				h.watchEvents(e.p, fd)
-			}
+	grouped := ended[:0]
+	for _, e := range ended {
+		if e.p.cgroup == "" {
+			grouped = append(grouped, e)
+			continue
 		}
-		return
+		fd := eventsOf(e.p)
+		e.fact.Left = fd >= 0
+		h.finish(e.p, e.fact)
+		if fd >= 0 {
+			h.watchEvents(e.p, fd)
+		}
 	}
-	if len(ended) == 0 && len(shrunk) == 0 {
+	if len(grouped) == 0 && len(shrunk) == 0 {
 		return
 	}
 	strays := h.strays()
-	for _, e := range ended {
+	for _, e := range grouped {
 		kin := e.p.kin(strays)
 		e.fact.Left = len(kin) > 0
 		h.finish(e.p, e.fact)

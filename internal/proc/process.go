@@ -17,12 +17,17 @@ type Process struct {
 	h          *Host
 	tag        uint64
 	name, mark string
+	cgroup     string // folder of the tree; "": none
+	held       bool   // Reap takes its status
+	adopted    bool   // it isn't our child
+	id         Identity
+	over       chan struct{} // closed with the end; nil: nobody waits for that
 
 	mu    sync.Mutex
 	seen  map[int32]uint64 // start times of descendants met outside the session
 	pid   int32
-	fd    int32 // pidfd; -1 once the tree is empty
-	ended bool  // the leader was reaped
+	fd    int32 // pidfd; -1 once the tree is empty, or where the leader had ended before it was adopted
+	ended bool  // the leader has ended
 	empty bool  // and nothing of the tree is left
 }
 
@@ -58,9 +63,11 @@ func (p *Process) killGroup(sig syscall.Signal) (done bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
-	case p.fd < 0:
+	case p.empty:
 		return true, os.ErrProcessDone
-	case !p.ended:
+	case p.fd < 0:
+		return false, nil
+	case !p.ended && !p.adopted:
 		return true, wrapSignal(sig, unix.Kill(-int(p.pid), sig))
 	}
 	err = unix.PidfdSendSignal(int(p.fd), sig, nil, unix.PIDFD_SIGNAL_PROCESS_GROUP)
@@ -87,14 +94,14 @@ func (p *Process) KillTree() error {
 	// it has left its cgroup.
 	p.learn()
 	done, err := p.killGroup(unix.SIGKILL)
-	if p.h.caps.CgroupKill {
+	if p.cgroup != "" && p.h.caps.CgroupKill {
 		p.mu.Lock()
 		empty := p.empty
 		p.mu.Unlock()
 		if empty {
 			return os.ErrProcessDone
 		}
-		return wrapSignal(unix.SIGKILL, os.WriteFile(p.h.treeDir(p.name)+"/cgroup.kill", []byte("1"), 0))
+		return wrapSignal(unix.SIGKILL, os.WriteFile(p.cgroup+"/cgroup.kill", []byte("1"), 0))
 	}
 	if rest := p.SignalTree(unix.SIGKILL); rest != os.ErrProcessDone || !done {
 		return rest
@@ -174,24 +181,30 @@ func waitid(idType, id, options int, usage *unix.Rusage) (info siginfo, err erro
 	return info, err
 }
 
-// reap takes the leader's status, if it has ended.
-func (p *Process) reap() (Ended, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.ended {
+// look finds out how the leader ended, if it has. Its status stays in the kernel
+// until Reap where that was asked for: should we die before the status is put
+// aside, whoever becomes its parent learns it.
+func (p *Process) look() (Ended, bool) {
+	if p.adopted {
+		p.lookForeign()
 		return Ended{}, false
 	}
+	p.mu.Lock()
+	if p.ended {
+		p.mu.Unlock()
+		return Ended{}, false
+	}
+	options := unix.WEXITED | unix.WNOHANG
+	if p.held {
+		options |= unix.WNOWAIT
+	}
 	var usage unix.Rusage
-	info, err := waitid(unix.P_PIDFD, int(p.fd), unix.WEXITED|unix.WNOHANG, &usage)
+	info, err := waitid(unix.P_PIDFD, int(p.fd), options, &usage)
+	p.mu.Unlock()
 	if err != nil || info.pid == 0 {
 		return Ended{}, false
 	}
-	p.ended = true
-	p.h.forget(p)
-	unix.EpollCtl(p.h.epfd, unix.EPOLL_CTL_DEL, int(p.fd), nil)
 	fact := Ended{
-		Tag:    p.tag,
-		Pid:    int(p.pid),
 		At:     time.Now(),
 		User:   time.Duration(usage.Utime.Nano()),
 		System: time.Duration(usage.Stime.Nano()),
@@ -203,7 +216,44 @@ func (p *Process) reap() (Ended, bool) {
 		fact.Status.Signal = syscall.Signal(info.status)
 		fact.Status.CoreDump = info.code == cldDumped
 	}
+	return p.end(fact)
+}
+
+// end notes that the leader has ended. It reports false if that was known.
+func (p *Process) end(fact Ended) (Ended, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended {
+		return Ended{}, false
+	}
+	p.ended = true
+	if p.over != nil {
+		close(p.over)
+	}
+	if !p.held {
+		p.h.forget(p)
+	}
+	if p.fd >= 0 {
+		unix.EpollCtl(p.h.epfd, unix.EPOLL_CTL_DEL, int(p.fd), nil)
+	}
+	fact.Tag, fact.Pid = p.tag, int(p.pid)
 	return fact, true
+}
+
+// Reap takes the status of an ended leader from the kernel, for an Attempt that
+// is to Hold it: now the pid may become another process's.
+func (p *Process) Reap() {
+	p.mu.Lock()
+	held := p.held && p.ended
+	p.held = p.held && !held
+	p.mu.Unlock()
+	if !held {
+		return
+	}
+	if !p.adopted {
+		waitid(unix.P_PID, int(p.pid), unix.WEXITED|unix.WNOHANG, nil)
+	}
+	p.h.forget(p)
 }
 
 // discard waits for a child that never became a program, and drops it.

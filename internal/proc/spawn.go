@@ -30,6 +30,14 @@ type Attempt struct {
 
 	Stdin, Stdout, Stderr int // descriptors of ours; -1 is /dev/null
 
+	// Born, where it is set, is told who the process is before it executes its
+	// program, and the folder of its cgroup, "" if none: what is put aside there
+	// is put aside however soon we die. It is called by the spawning goroutine.
+	Born func(id Identity, cgroup string)
+
+	// Hold leaves the status of the process in the kernel until Process.Reap.
+	Hold bool
+
 	Cred        *Credential
 	Umask       int // -1 is ours
 	Nice        *int
@@ -387,7 +395,10 @@ func (h *Host) spawn(a *Attempt, argv, candidates []string) (*Process, error) {
 		defer h.keepDumpable()()
 	}
 
-	p := &Process{h: h, tag: a.Tag, name: a.Name, mark: a.Mark}
+	p := &Process{h: h, tag: a.Tag, name: a.Name, mark: a.Mark, held: a.Hold}
+	if h.caps.Cgroup != "" {
+		p.cgroup = h.treeDir(a.Name)
+	}
 	h.forks.RLock()
 	pid, err := sp.start(h.caps.Clone3, cgroup, &sp.calls[0])
 	if err == nil {
@@ -399,6 +410,10 @@ func (h *Host) spawn(a *Attempt, argv, candidates []string) (*Process, error) {
 	h.forks.RUnlock()
 	if err != nil {
 		return nil, forkError(err, a.Cred)
+	}
+	if a.Born != nil {
+		p.id = h.identify(int(p.pid), int(p.fd))
+		a.Born(p.id, p.cgroup)
 	}
 	sp.wait()
 
@@ -453,12 +468,14 @@ func (h *Host) try(clone3 bool, cgroup int) error {
 	defer func() { h.spawners <- sp }()
 	sp.begin(h)
 	sp.end()
-	pid, err := sp.start(clone3, cgroup, &sp.calls[0])
-	if err != nil {
+	if _, err := sp.start(clone3, cgroup, &sp.calls[0]); err != nil {
 		return fmt.Errorf("cannot make a process: %w", err)
 	}
 	sp.wait()
-	(&Process{h: h, pid: int32(pid), fd: sp.pidfd}).discard()
+	waitid(unix.P_PIDFD, int(sp.pidfd), unix.WEXITED, nil)
+	h.caps.Pidfs = onPidfs(int(sp.pidfd))
+	_, h.caps.ExitInfo = exitInfo(int(sp.pidfd))
+	unix.Close(int(sp.pidfd))
 	if errno := syscall.Errno(sp.calls[0].err); errno != 0 {
 		return fmt.Errorf("cannot give a process its own descriptors: close_range: %w; Linux 5.9 or newer is needed, and a seccomp filter that allows it", errno)
 	}

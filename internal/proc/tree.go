@@ -143,22 +143,25 @@ func (s *stray) hasMark(mark string) bool {
 }
 
 // strays returns the live processes that may belong to a tree by what they
-// are: children of ours that we didn't start here. Without a subreaper that
-// may be any process. Those in our own session are what others in this process
+// are: children of ours, or of the guard, that we didn't start here. Without a
+// subreaper, or with programs that have another parent, that may be any process. Those in our own session are what others in this process
 // started.
 func (h *Host) strays() []*stray {
 	var list []*stray
 	tried := make(map[int]bool)
 	for {
 		var pids []int
-		if h.caps.Subreaper || h.self.pid == 1 {
+		if (h.caps.Subreaper || h.self.pid == 1) && !h.foreign {
 			pids = h.children(h.self.pid)
+			if h.guard != 0 {
+				pids = append(pids, h.children(h.guard)...)
+			}
 		} else {
 			pids = numbers("/proc")
 		}
 		again := false
 		for _, pid := range pids {
-			if tried[pid] || pid == h.self.pid || h.known(pid) {
+			if tried[pid] || pid == h.self.pid || pid == h.guard || h.known(pid) {
 				continue
 			}
 			tried[pid] = true
@@ -257,14 +260,14 @@ func (p *Process) kin(strays []*stray) []member {
 // descend adds the children of pid.
 func (p *Process) descend(pid int, add func(int, func(*member) bool)) {
 	for _, child := range p.h.children(pid) {
-		add(child, func(m *member) bool { return m.ppid == pid || m.ppid == p.h.self.pid })
+		add(child, func(m *member) bool { return m.ppid == pid || p.h.inherits(m.ppid) })
 	}
 }
 
 // learn notes who descends from the leader, before a signal may end the one
 // that shows it. A cgroup knows by itself.
 func (p *Process) learn() {
-	if p.h.caps.Cgroup != "" {
+	if p.cgroup != "" {
 		return
 	}
 	p.mu.Lock()
@@ -281,13 +284,13 @@ func (p *Process) learn() {
 // members returns the live processes of the tree, leader included.
 func (p *Process) members() []member {
 	p.mu.Lock()
-	empty := p.fd < 0
+	empty := p.empty
 	p.mu.Unlock()
 	if empty {
 		return nil
 	}
-	if p.h.caps.Cgroup != "" {
-		return cgroupMembers(p.h.treeDir(p.name))
+	if p.cgroup != "" {
+		return cgroupMembers(p.cgroup)
 	}
 	list := p.kin(p.h.strays())
 	p.mu.Lock()
@@ -300,6 +303,10 @@ func (p *Process) members() []member {
 	}
 	return list
 }
+
+// inherits reports whether the process pid is one that becomes the parent of
+// orphans.
+func (h *Host) inherits(pid int) bool { return pid == h.self.pid || pid == h.guard || h.foreign }
 
 func exists(file string) bool {
 	_, err := os.Stat(file)

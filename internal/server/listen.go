@@ -20,8 +20,8 @@ import (
 // group unless it is empty (a name or a number). Whatever the process's umask
 // is, there is no moment at which the socket has others. A file that a dead
 // daemon left is replaced; one that somebody answers on, or that isn't a socket,
-// is an error. Closing the listener removes the file.
-func ListenUnix(path string, mode os.FileMode, group string) (net.Listener, error) {
+// is an error. Closing the listener leaves the file.
+func ListenUnix(path string, mode os.FileMode, group string) (*net.UnixListener, error) {
 	l, err := listenUnix(path, mode, group)
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on %s: %w", path, err)
@@ -29,7 +29,7 @@ func ListenUnix(path string, mode os.FileMode, group string) (net.Listener, erro
 	return l, nil
 }
 
-func listenUnix(path string, mode os.FileMode, group string) (_ net.Listener, err error) {
+func listenUnix(path string, mode os.FileMode, group string) (_ *net.UnixListener, err error) {
 	gid := -1
 	if group != "" {
 		if gid, err = lookupGroup(group); err != nil {
@@ -59,8 +59,7 @@ func listenUnix(path string, mode os.FileMode, group string) (_ net.Listener, er
 	}
 	l.SetUnlinkOnClose(false)
 	made := filepath.Join(dir, "s")
-	info, err := os.Lstat(made)
-	if err == nil && gid >= 0 {
+	if gid >= 0 {
 		err = os.Chown(made, -1, gid)
 	}
 	if err == nil {
@@ -73,7 +72,7 @@ func listenUnix(path string, mode os.FileMode, group string) (_ net.Listener, er
 		l.Close()
 		return nil, err
 	}
-	return &unixListener{Listener: l, path: path, info: info}, nil
+	return l, nil
 }
 
 func lookupGroup(name string) (int, error) {
@@ -112,21 +111,6 @@ func vacant(path string) error {
 		return nil
 	}
 	return fmt.Errorf("somebody listens there already (%w)", err)
-}
-
-// A unixListener removes its file when it is closed.
-type unixListener struct {
-	net.Listener
-	path string
-	info os.FileInfo
-}
-
-func (l *unixListener) Close() error {
-	// The file may be another daemon's by now.
-	if info, err := os.Lstat(l.path); err == nil && os.SameFile(info, l.info) {
-		os.Remove(l.path)
-	}
-	return l.Listener.Close()
 }
 
 // A limited listener accepts no more connections than there are slots.

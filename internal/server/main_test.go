@@ -85,6 +85,10 @@ func (f *fake) Daemon(ctx context.Context) (*api.Daemon, error) {
 	return &api.Daemon{PID: 812, Version: "1", Started: then, Reload: "auto", Stopping: f.stopping, Tree: "cgroup"}, f.wait(ctx)
 }
 
+func (f *fake) Upgrade(_ context.Context, o api.UpgradeOptions) (*api.Upgrade, error) {
+	return &api.Upgrade{From: "1", To: "2", Binary: o.Binary, PID: 812}, f.ask("upgrade %+v", o)
+}
+
 func (f *fake) Shutdown(_ context.Context, o api.ShutdownOptions) error {
 	return f.ask("shutdown %+v", o)
 }
@@ -152,7 +156,7 @@ type served struct {
 func serve(t testing.TB, change func(*Server)) *served {
 	t.Helper()
 	s := &served{
-		dir: t.TempDir(), events: event.NewLog(100),
+		dir: t.TempDir(), events: event.NewLog(100, 0),
 		fake: &fake{instances: []api.Instance{instance("web"), instance("queue:0"), {Name: "queue:1", Program: "queue", State: api.Stopped}}},
 	}
 	s.fake.plan = &api.Plan{

@@ -91,6 +91,18 @@ func (s *Server) daemon(c *call) error {
 	return c.out.json(http.StatusOK, filled(*d))
 }
 
+func (s *Server) upgrade(c *call) error {
+	var o api.UpgradeOptions
+	if err := c.body(&o); err != nil {
+		return err
+	}
+	u, err := s.control.Upgrade(c.ctx, o)
+	if err != nil {
+		return err
+	}
+	return c.out.json(http.StatusAccepted, u)
+}
+
 func (s *Server) shutdown(c *call) error {
 	var o api.ShutdownOptions
 	if err := c.body(&o); err != nil {

@@ -74,6 +74,7 @@ var routes = []route{
 	{method: "GET", path: "/v1/events", access: read, summary: "what happened: a stream, or with follow=0 an array of what is held", query: []param{followParam, eventSince, eventOf}, answer: []api.Event{},
 		events: []eventType{{"missed", api.EventsMissed{}}, {"", api.Event{}}}, serve: (*Server).events},
 	{method: "GET", path: "/v1/daemon", access: read, summary: "the daemon itself", answer: api.Daemon{}, serve: (*Server).daemon},
+	{method: "POST", path: "/v1/daemon/upgrade", access: admin, summary: "execute another binary in the daemon's place, when it has shown that it can go on from here", body: api.UpgradeOptions{}, answer: api.Upgrade{}, status: http.StatusAccepted, serve: (*Server).upgrade},
 	{method: "POST", path: "/v1/daemon/shutdown", access: admin, summary: "begin to stop everything, then exit", body: api.ShutdownOptions{}, answer: struct{}{}, status: http.StatusAccepted, serve: (*Server).shutdown},
 }
 

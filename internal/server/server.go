@@ -32,6 +32,7 @@ type Control interface {
 	Plan(ctx context.Context) (*api.Plan, error)
 	Reload(ctx context.Context, o api.ReloadOptions) (*api.Plan, error)
 	Daemon(ctx context.Context) (*api.Daemon, error)
+	Upgrade(ctx context.Context, o api.UpgradeOptions) (*api.Upgrade, error)
 	Shutdown(ctx context.Context, o api.ShutdownOptions) error
 	// Logs returns where the output of the instances that pattern means is; none
 	// is an error of kind not-found.

@@ -43,6 +43,9 @@ func TestClient(t *testing.T) {
 	if d, err := c.Daemon(ctx); err != nil || d.PID != 812 || d.Config == nil {
 		t.Errorf("daemon: %+v, %v; want pid 812 and an empty list", d, err)
 	}
+	if u, err := c.Upgrade(ctx, api.UpgradeOptions{Binary: "/bin/tend"}); err != nil || u.To != "2" || s.fake.last() != "upgrade {Binary:/bin/tend}" {
+		t.Errorf("Upgrade: %v, %+v, %s", err, u, s.fake.last())
+	}
 	if err := c.Shutdown(ctx, api.ShutdownOptions{Now: true}); err != nil || s.fake.last() != "shutdown {Now:true}" {
 		t.Error(s.fake.last(), err)
 	}

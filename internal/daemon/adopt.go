@@ -1,0 +1,319 @@
+package daemon
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tend/internal/engine"
+	"tend/internal/event"
+	"tend/internal/guard"
+	"tend/internal/logs"
+	"tend/internal/proc"
+	"tend/internal/spec"
+	"tend/internal/unit"
+)
+
+// graceForStale is how long what an earlier daemon has left, and nobody wants,
+// may take to end.
+const graceForStale = 10 * time.Second
+
+// restore makes the engine, and takes over what an earlier daemon on the same
+// state folder has left running. set is the wanted world by the files, nil where
+// they are not usable.
+func (d *Daemon) restore(past remembered, set *spec.Set) {
+	now := time.Now()
+	// What lives may be more than what was put aside: starts that nobody has heard
+	// of, and what should have been ended. Where each tree has its cgroup, those
+	// of processes that are known needn't be looked into.
+	here := d.host.Capabilities().Cgroup
+	everywhere := here == "" || !past.whole || past.meta.Cgroup == ""
+	skip := make(map[string]bool)
+	for _, r := range past.past.Instances {
+		if b := past.born[treeOf(r.Program, r.Index)]; b.Gen == r.Unit.Gen && r.Unit.Phase != unit.None && b.Cgroup != "" {
+			skip[b.Cgroup] = true
+		}
+	}
+	stale := d.host.Stale(d.environ.mark, []string{past.meta.Cgroup, here}, everywhere, skip)
+	if !past.whole && set != nil {
+		past = recognise(now, past, set, stale) // who nobody remembers is known by the mark it bears
+	}
+	var ids []engine.ID
+	d.engine, ids = engine.Restore(now, rand.Float64, past.past)
+	d.putMeta()
+
+	wanted := make(map[string]*engine.Record) // by the rest of a mark: TREE/GEN
+	for i := range past.past.Instances {
+		r := &past.past.Instances[i]
+		if ids[i] == 0 || r.Unit.Phase == unit.None {
+			continue
+		}
+		wanted[restOfMark(treeOf(r.Program, r.Index), r.Unit.Gen)] = r
+	}
+	found := make(map[string][]proc.Stale) // those of starts under way, by tree
+	var stray []proc.Stale
+	for _, s := range stale {
+		r := wanted[s.Mark]
+		switch {
+		case r == nil:
+			stray = append(stray, s)
+			continue
+		case r.Unit.Phase == unit.Spawning:
+			tree := treeOf(r.Program, r.Index)
+			found[tree] = append(found[tree], s)
+		}
+		s.Close()
+	}
+	if len(stray) > 0 {
+		n := len(stray)
+		proc.EndStale(stray, graceForStale)
+		d.warnf("ended %s that an earlier tend has left, of programs that aren't wanted", plural(n, "process"))
+	}
+
+	// All is looked at before anything is told, which may start others.
+	facts := make([]unit.Event, len(ids))
+	adopted, ended := 0, 0
+	for i := range past.past.Instances {
+		r := &past.past.Instances[i]
+		if ids[i] == 0 {
+			continue
+		}
+		b := past.born[treeOf(r.Program, r.Index)]
+		facts[i] = d.adopt(ids[i], r, b, found[treeOf(r.Program, r.Index)])
+		switch facts[i].(type) {
+		case unit.Resume, unit.Spawned:
+			if d.instances[ids[i]].process.Over() { // which it will tell itself
+				ended++
+			} else {
+				adopted++
+			}
+		case unit.Ended, unit.Emptied:
+			ended++
+		}
+	}
+	for name, fd := range d.kept { // of instances that are gone
+		unix.Close(fd)
+		if strings.HasPrefix(name, keptOut) || strings.HasPrefix(name, keptErr) || strings.HasPrefix(name, keptProcess) {
+			d.keeper.Drop(name)
+		}
+	}
+	d.kept = nil
+	if adopted+ended > 0 {
+		message := "took over " + plural(adopted, "running program")
+		if ended > 0 {
+			message += fmt.Sprintf(", %d ended meanwhile", ended)
+		}
+		d.tell(event.Event{Kind: event.Adopted, Message: message})
+	}
+	for i, ev := range facts {
+		if ev != nil {
+			d.step(engine.Fact{ID: ids[i], Event: ev})
+		}
+	}
+	if past.whole && !past.past.Rebooted {
+		d.step(engine.Tick{})
+	}
+	for _, e := range d.ends { // what was to be learnt from them is put aside
+		d.taken = append(d.taken, e.No)
+	}
+	d.ends = nil
+}
+
+func restOfMark(tree string, gen uint64) string { return fmt.Sprintf("%s/%d", tree, gen) }
+
+// putMeta says whose ledger it is from now on.
+func (d *Daemon) putMeta() {
+	d.ledger.Put(keyMeta, encode(meta{Version: memoryVersion, Boot: proc.BootID(), Config: d.config,
+		Cgroup: d.host.Capabilities().Cgroup, Tend: d.opts.Version}))
+	d.unsaved = true
+}
+
+// adopt takes an instance over with its output, and returns the fact about it
+// that the engine is to be told; nil: none.
+func (d *Daemon) adopt(id engine.ID, r *engine.Record, b born, found []proc.Stale) unit.Event {
+	gen, tree := r.Unit.Gen, treeOf(r.Program, r.Index)
+	n := &instance{id: id, name: r.Name, tree: tree, gen: gen, spec: d.engine.SpecOf(id)}
+	tag := uint64(id)<<32 | uint64(uint32(gen))
+	a := proc.Adoption{Tag: tag, Name: tree, Mark: d.environ.markOf(tree, gen), Ended: true}
+	if b.Gen == gen {
+		a.Identity, a.Cgroup, a.Ended = b.Identity, b.Cgroup, r.Unit.Phase == unit.Left
+	} else if leader := leaderOf(found); leader != nil {
+		a.Identity, a.Cgroup, a.Ended = leader.Identity, leader.Tree, false
+		b = born{Gen: gen, Identity: leader.Identity, Cgroup: leader.Tree}
+		d.putBorn(tree, b)
+	} else if len(found) > 0 { // only what it has started
+		a.Cgroup = found[0].Tree
+	}
+	alive := false
+	if r.Unit.Phase != unit.None {
+		n.process, alive = d.host.Adopt(a)
+		n.cgroup = a.Cgroup
+	}
+	d.adoptOutput(n, b)
+	if n.process != nil || n.out != nil {
+		d.instances[id] = n
+	}
+	switch {
+	case r.Unit.Phase == unit.None:
+		return nil
+	case alive && r.Unit.Phase == unit.Spawning:
+		return unit.Spawned{Gen: gen, PID: a.PID, At: b.At}
+	case alive || n.process != nil && r.Unit.Phase == unit.Left:
+		return unit.Resume{}
+	case r.Unit.Phase == unit.Left:
+		return unit.Emptied{Gen: gen}
+	case n.process == nil && r.Unit.Phase == unit.Spawning && a.PID == 0:
+		return unit.Lost{Gen: gen}
+	}
+	return d.endOf(tree, gen, a.Identity, n.process != nil)
+}
+
+// leaderOf returns the process that was started as that of an attempt: it leads
+// a process group, and is the first that does.
+func leaderOf(found []proc.Stale) *proc.Stale {
+	var leader *proc.Stale
+	for i, s := range found {
+		if s.Leads && (leader == nil || s.Start < leader.Start) {
+			leader = &found[i]
+		}
+	}
+	return leader
+}
+
+// endOf returns how a process ended while no daemon lived, as far as somebody
+// knows.
+func (d *Daemon) endOf(tree string, gen uint64, id proc.Identity, left bool) unit.Event {
+	end := unit.Ended{Gen: gen, Left: left, Unknown: true}
+	for _, e := range d.ends {
+		if id.PID == e.PID && (id.Inode != 0 && id.Inode == e.Inode || id.Start != 0 && id.Start == e.Start) {
+			end.Code, end.Signal, end.Core, end.Unknown, end.At = e.Code, spec.Signal(e.Signal), e.Core, false, monotonic(e.At)
+		}
+	}
+	if fd := d.takeKept(keptProcess + tree); fd >= 0 {
+		if s, ok := proc.ExitStatus(fd, id); ok && end.Unknown {
+			end.Code, end.Signal, end.Core, end.Unknown = s.Code, spec.Signal(s.Signal), s.CoreDump, false
+		}
+		unix.Close(fd)
+	}
+	return end
+}
+
+// monotonic returns a time of day as one that clocks that are set don't move.
+func monotonic(t time.Time) time.Time {
+	now := time.Now()
+	return now.Add(t.Sub(now.Round(0)))
+}
+
+// adoptOutput takes over the pipes of an instance: those that were kept, else
+// those that its processes hold.
+func (d *Daemon) adoptOutput(n *instance, b born) {
+	account, err := lookup(n.spec)
+	if err != nil {
+		account = nil // the pipe has its owner
+	}
+	out, errOut := destinations(n.name, n.spec, d.place.logs, account)
+	if errOut == nil {
+		errOut = &out
+	}
+	take := func(kept string, inode uint64, o logs.Options) *logs.Stream {
+		fd := d.takeKept(kept + n.tree)
+		found := false
+		if fd < 0 && inode != 0 && n.process != nil {
+			fd, found = n.process.Pipe(inode), true
+		}
+		if fd < 0 {
+			return nil
+		}
+		defer unix.Close(fd)
+		o.UID, o.GID = -1, -1 // as it is
+		s, err := d.capture.Adopt(n.name, fd, o)
+		if err != nil {
+			d.trouble(n, n.name, "cannot take over its output: "+err.Error())
+			return nil
+		}
+		if found {
+			d.keep(kept+n.tree, fd)
+		}
+		return s
+	}
+	n.out = take(keptOut, b.Out, out)
+	n.err = take(keptErr, b.Err, *errOut)
+}
+
+// recognise makes up a past from the marks of processes that live, where the
+// ledger is lost: each is taken for the instance that it says it is, and the
+// others of its program for starts that were never carried out.
+func recognise(now time.Time, past remembered, set *spec.Set, stale []proc.Stale) remembered {
+	type attempt struct {
+		gen   uint64
+		stale []proc.Stale
+	}
+	byTree := make(map[string]*attempt)
+	for _, s := range stale {
+		tree, number, _ := strings.Cut(s.Mark, "/")
+		var gen uint64
+		if _, err := fmt.Sscan(number, &gen); err != nil || gen == 0 {
+			continue
+		}
+		a := byTree[tree]
+		if a == nil || gen > a.gen {
+			a = &attempt{gen: gen}
+			byTree[tree] = a
+		}
+		if gen == a.gen {
+			a.stale = append(a.stale, s)
+		}
+	}
+	p := remembered{meta: past.meta, born: make(map[string]born), events: past.events, notice: past.notice}
+	p.past.Programs = make(map[string]*spec.Program)
+	p.past.World.Daemon = set.Daemon
+	for _, s := range set.Programs {
+		known := false
+		for i := range s.Instances {
+			a := byTree[treeName(s, i)]
+			known = known || a != nil && leaderOf(a.stale) != nil
+		}
+		if !known || !s.Enabled {
+			continue
+		}
+		p.past.World.Programs = append(p.past.World.Programs, s.Name)
+		p.past.Programs[s.Name] = s
+		for i := range s.Instances {
+			tree := treeName(s, i)
+			m := unit.Memory{State: unit.Starting, Told: unit.Stopped, Phase: unit.Spawning, Up: true, Gen: 1, Since: now, Started: now}
+			if a := byTree[tree]; a != nil {
+				m.Gen = a.gen
+				if leader := leaderOf(a.stale); leader != nil {
+					p.born[tree] = born{Gen: a.gen, Identity: leader.Identity, Cgroup: leader.Tree, At: proc.StartTime(leader.Start, now)}
+				}
+			}
+			p.past.Instances = append(p.past.Instances, engine.Record{Program: s.Name, Index: i, Name: spec.InstanceName(s.Name, i, s.Instances), Unit: m})
+		}
+	}
+	return p
+}
+
+// onGuardEnd takes the guard's word on how a process ended. Of a program that we
+// have adopted, that is its end; what else there is is nothing to us.
+func (d *Daemon) onGuardEnd(e guard.End) {
+	end := proc.Ended{Status: proc.Status{Code: e.Code, Signal: e.Signal, CoreDump: e.Core}, At: e.At, User: e.User, System: e.System, MaxRSS: e.MaxRSS}
+	if tag, ok := d.host.Collected(proc.Identity{PID: e.PID, Inode: e.Inode, Start: e.Start}, end); ok {
+		if n := d.instances[engine.ID(tag>>32)]; n != nil {
+			n.end = e.No
+			return
+		}
+	}
+	d.taken = append(d.taken, e.No)
+}
+
+// onGuardGone steps down: without the guard nobody would start us again, and
+// nobody holds what programs print. The next tend takes over.
+func (d *Daemon) onGuardGone() {
+	if d.exit == nil && !d.leave {
+		d.warnf("the guard is gone: stepping down, the programs run on; start tend again to take them over")
+		d.leave = true
+	}
+}

@@ -1,0 +1,225 @@
+package daemon
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tend/internal/engine"
+	"tend/internal/proc"
+	"tend/internal/spec"
+	"tend/internal/unit"
+)
+
+// The keys of the ledger, each with the name that follows.
+const (
+	keyMeta     = "meta"
+	keyWorld    = "world"
+	keyEvents   = "events"
+	keyProgram  = "program/"  // NAME: spec.Encode
+	keyInstance = "instance/" // NAME:INDEX
+	keyBorn     = "born/"     // NAME:INDEX, the latest process
+)
+
+// memoryVersion is that of what the values mean. A ledger with a higher one is
+// left alone.
+const memoryVersion = 1
+
+// meta says whose ledger it is.
+type meta struct {
+	Version int    `json:"version"`
+	Boot    string `json:"boot"`
+	Config  string `json:"config"` // path; "" for a command
+	Cgroup  string `json:"cgroup"` // folder of the host; "" for none
+	Tend    string `json:"tend"`   // version
+}
+
+// savedInstance is a record with the clock by which its times are meant.
+type savedInstance struct {
+	Clock clock `json:"clock"`
+	engine.Record
+}
+
+// born is a process as it was put aside before it executed its program.
+type born struct {
+	Gen uint64 `json:"gen"`
+	proc.Identity
+	Cgroup string    `json:"cgroup,omitempty"`
+	Clock  clock     `json:"clock"`
+	At     time.Time `json:"at"`
+	Out    uint64    `json:"out,omitempty"` // inodes of its pipes
+	Err    uint64    `json:"err,omitempty"`
+}
+
+// A clock is how far the time of day is ahead of the time since the machine's
+// boot. Times are put aside by the first and meant by the second, which nobody
+// sets: what the two differ by when they are read again has to be made up for.
+type clock time.Duration
+
+func clockNow() clock {
+	var t unix.Timespec
+	unix.ClockGettime(unix.CLOCK_BOOTTIME, &t) // can't fail
+	return clock(time.Now().UnixNano() - t.Nano())
+}
+
+// store returns t as it is put aside at now.
+func (c clock) store(now, t time.Time) time.Time {
+	return now.Round(0).Add(t.Sub(now))
+}
+
+// load returns a time that was put aside by clock c, with a monotonic reading.
+// Where the boot is another, only the time of day is left.
+func (c clock) load(now time.Time, sameBoot bool, t time.Time) time.Time {
+	if sameBoot {
+		t = t.Add(time.Duration(clockNow() - c))
+	}
+	return now.Add(t.Sub(now.Round(0)))
+}
+
+// put puts aside what a step has changed, as of the next commit.
+func (d *Daemon) put(s engine.Save) {
+	if d.ledger == nil || s.Empty() {
+		return
+	}
+	now, c := time.Now(), clockNow()
+	if s.World != nil {
+		d.ledger.Put(keyWorld, encode(s.World))
+	}
+	for _, p := range s.Programs {
+		d.ledger.Put(keyProgram+p.Name, spec.Encode(p))
+	}
+	for _, r := range s.Instances {
+		r.Unit = r.Unit.Shift(func(t time.Time) time.Time { return c.store(now, t) })
+		d.ledger.Put(keyInstance+treeOf(r.Program, r.Index), encode(savedInstance{c, r}))
+	}
+	for _, name := range s.GonePrograms {
+		d.ledger.Delete(keyProgram + name)
+	}
+	for _, k := range s.Gone {
+		tree := treeOf(k.Program, k.Index)
+		d.ledger.Delete(keyInstance + tree)
+		d.ledger.Delete(keyBorn + tree)
+	}
+	d.unsaved = true
+}
+
+// commit makes what was put outlive the daemon. Where that fails programs are
+// guarded all the same, and people are told that tend itself is not.
+func (d *Daemon) commit() {
+	if !d.unsaved {
+		return
+	}
+	d.unsaved = false
+	if last := d.events.Last(); last != d.savedEvents {
+		d.savedEvents = last
+		d.ledger.Put(keyEvents, encode(last))
+	}
+	err := d.ledger.Commit()
+	switch {
+	case err != nil && d.ledgerErr == nil:
+		d.warnf("%v; until that works again, what tend knows dies with it", err)
+	case err == nil && d.ledgerErr != nil:
+		d.warnf("the ledger is written again")
+	}
+	d.ledgerErr = err
+	if err != nil {
+		d.unsaved = true // and tried again with the next turn
+	}
+}
+
+// putBorn puts a process aside, at once. It is called by spawners.
+func (d *Daemon) putBorn(tree string, b born) {
+	now := time.Now()
+	b.Clock = clockNow()
+	b.At = b.Clock.store(now, now)
+	d.ledger.PutNow(keyBorn+tree, encode(b)) // what is wrong with the ledger, commit tells
+}
+
+func encode(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("daemon: cannot encode a %T: %v", v, err))
+	}
+	return b
+}
+
+// remembered is a ledger as it was found.
+type remembered struct {
+	meta   meta
+	past   engine.Past
+	born   map[string]born // by tree
+	events uint64
+	whole  bool   // it was there, and nothing of it was lost
+	notice string // what was lost, in words
+}
+
+// remember makes sense of the values of a ledger. What makes none is left out:
+// it is as if it had been lost.
+func remember(values map[string][]byte, now time.Time) remembered {
+	r := remembered{past: engine.Past{Programs: make(map[string]*spec.Program)}, born: make(map[string]born)}
+	data, known := values[keyMeta]
+	if !known {
+		return r
+	}
+	if err := json.Unmarshal(data, &r.meta); err != nil || r.meta.Version > memoryVersion {
+		r.notice = "the ledger is of another version of tend; what it says is not used"
+		r.meta = meta{}
+		return r
+	}
+	r.whole = json.Unmarshal(values[keyWorld], &r.past.World) == nil
+	json.Unmarshal(values[keyEvents], &r.events) // 0 will do
+	same := r.meta.Boot == proc.BootID()
+	r.past.Rebooted = !same
+	for key, value := range values {
+		kind, name, _ := strings.Cut(key, "/")
+		switch kind + "/" {
+		case keyProgram:
+			if p, err := spec.Decode(name, value); err == nil {
+				r.past.Programs[name] = p
+			}
+		case keyInstance:
+			var s savedInstance
+			if json.Unmarshal(value, &s) == nil {
+				s.Unit = s.Unit.Shift(func(t time.Time) time.Time { return s.Clock.load(now, same, t) })
+				r.past.Instances = append(r.past.Instances, s.Record)
+			}
+		case keyBorn:
+			var b born
+			if json.Unmarshal(value, &b) == nil && same {
+				b.At = b.Clock.load(now, same, b.At)
+				r.born[name] = b
+			}
+		}
+	}
+	return r
+}
+
+// lives reports whether some instance has a process, as far as was put aside.
+func (r *remembered) lives() bool {
+	if !r.whole || r.past.Rebooted {
+		return false
+	}
+	for _, i := range r.past.Instances {
+		if i.Unit.Phase != unit.None {
+			return true
+		}
+	}
+	return false
+}
+
+// set returns the wanted world as it was put aside, nil if it wasn't.
+func (r *remembered) set() *spec.Set {
+	if !r.whole {
+		return nil
+	}
+	set := &spec.Set{Daemon: r.past.World.Daemon}
+	for _, name := range r.past.World.Programs {
+		if p := r.past.Programs[name]; p != nil {
+			set.Programs = append(set.Programs, p)
+		}
+	}
+	return set
+}
