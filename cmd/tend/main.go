@@ -8,9 +8,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tend/api"
 	"tend/internal/cli"
 	"tend/internal/conf"
 	"tend/internal/daemon"
+	"tend/internal/doctor"
 )
 
 // version is set by the linker for releases.
@@ -23,7 +25,23 @@ func main() {
 		Check:    daemon.Check,
 		StateDir: daemon.StateDir,
 		Schema:   conf.Schema,
+		Doctor:   examine,
 	}))
+}
+
+// examine is the command "doctor".
+func examine(o cli.DoctorOptions) *api.Doctor {
+	opts := doctor.Options{State: o.State, Logs: o.Logs}
+	if d := o.Daemon; d != nil {
+		info := &doctor.DaemonInfo{PID: d.PID, GuardPID: o.GuardPID, Keeper: o.Keeper, Tree: d.Tree, Instances: d.Instances}
+		for _, i := range o.Instances {
+			if i.PID != 0 {
+				info.Programs = append(info.Programs, doctor.ProgramInfo{Name: i.Name, PID: i.PID})
+			}
+		}
+		opts.Daemon = info
+	}
+	return doctor.Examine(opts)
 }
 
 // run is the command "run".
