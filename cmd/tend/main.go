@@ -31,7 +31,7 @@ func main() {
 
 // examine is the command "doctor".
 func examine(o cli.DoctorOptions) *api.Doctor {
-	opts := doctor.Options{State: o.State, Logs: o.Logs}
+	opts := doctor.Options{State: o.State, Logs: o.Logs, Unasked: o.Unasked}
 	if d := o.Daemon; d != nil {
 		info := &doctor.DaemonInfo{PID: d.PID, GuardPID: o.GuardPID, Keeper: o.Keeper, Tree: d.Tree, Instances: d.Instances}
 		for _, i := range o.Instances {

@@ -20,7 +20,8 @@ type DoctorOptions struct {
 	State, Logs string // folders
 
 	// What a running daemon says, and who keeps its pipes and statuses.
-	Daemon    *api.Daemon // nil: none runs
+	Daemon    *api.Daemon // nil: none runs, or none that answers
+	Unasked   string      // why a daemon that runs can't be asked
 	Instances []api.Instance
 	GuardPID  int    // 0: there is none
 	Keeper    string // "guard", "fdstore" or "none"
@@ -87,7 +88,10 @@ func (a *app) doctorOptions(ctx context.Context, config string) (o DoctorOptions
 	}
 	if err != nil {
 		if !errors.Is(err, api.ErrNoDaemon) {
-			a.note("the daemon can't be asked: " + err.Error())
+			for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
+				err = inner // where it was is said already
+			}
+			o.Unasked = err.Error()
 		}
 		return o
 	}
@@ -124,7 +128,7 @@ func absolute(path string) string {
 const systemLogs = "/var/log/tend"
 
 // quietAreas are named in one line as long as all is well with them.
-var quietAreas = []string{"processes", "memory", "proc", "inotify", "clock"}
+var quietAreas = []string{"processes", "memory", "proc", "inotify", "clock", "systemd"}
 
 // guaranteeLabels are the guarantees' names where there is little room.
 var guaranteeLabels = map[string]string{
@@ -139,7 +143,7 @@ const labelWidth = 13
 // looks shall see in a moment whether anything is wrong: what is well is a line
 // an area, and the verdict comes last, where the eye is.
 func (a *app) doctorText(d *api.Doctor, columns int, all bool) string {
-	w := doctorWriter{screen: a.out, columns: columns, hints: make(map[string]bool)}
+	w := doctorWriter{screen: a.out, columns: columns, said: make(map[string]bool)}
 	var quiet []string
 	for i := 0; i < len(d.Findings); {
 		area := d.Findings[i].Area
@@ -196,37 +200,37 @@ type doctorWriter struct {
 	strings.Builder
 	screen             *screen
 	columns            int
-	hints              map[string]bool // that were given
+	said               map[string]bool // titles and hints
 	problems, warnings int
 }
 
 func (w *doctorWriter) blank() { w.WriteByte('\n') }
 
-// entry writes one, with what to do on a line of its own. What was said to do is
-// not said again, and counts as one.
+// entry writes one, with what to do on a line of its own. What was said already
+// isn't said again.
 func (w *doctorWriter) entry(label, level, title, detail, hint string) {
-	again := hint != "" && w.hints[hint]
-	w.hints[hint] = true
+	if w.said[detail] {
+		detail = ""
+	}
+	if w.said[hint] {
+		hint = ""
+	}
+	w.said[title], w.said[hint] = true, true
 	mark, st := "✓", green
 	switch level {
 	case api.LevelWarning:
 		mark, st = "!", yellow
+		w.warnings++
 	case api.LevelProblem:
 		mark, st = "✗", red
-	}
-	switch {
-	case again:
-		hint = ""
-	case level == api.LevelWarning:
-		w.warnings++
-	case level == api.LevelProblem:
 		w.problems++
 	}
-	w.WriteString(w.screen.paint(bold, pad(clean(label), labelWidth)) + " " + w.screen.paint(st, mark) + " ")
+	label = clean(label)
+	w.WriteString(w.screen.paint(bold, label) + pad("", labelWidth+1-width(label)) + w.screen.paint(st, mark) + " ")
 	const at = labelWidth + 3
 	if detail != "" && level == api.LevelOK {
 		// An aside; a weakness has it on a line of its own.
-		title, detail = title+" ("+detail+")", ""
+		title, detail = title+" · "+detail, ""
 	}
 	w.wrapped(at, plain, title)
 	if detail != "" {
@@ -279,22 +283,28 @@ func (w *doctorWriter) programs(list []api.DoctorProgram, all bool) {
 			text = "stop " + p.Stop + ", crash " + p.Crash + ", status " + p.Status + ", output " + p.Output
 			detail = p.Differs
 		}
+		// What holds for all is counted already.
+		problems, warnings := w.problems, w.warnings
 		w.entry(label, p.Level, p.Name+": "+text, detail, p.Hint)
+		if p.Differs == "" {
+			w.problems, w.warnings = problems, warnings
+		}
 		label = ""
 	}
+	most := ""
 	switch {
-	case same == len(list):
-		w.entry(label, api.LevelOK, "what is said above holds for "+ifElse(same == 1, "the one that runs", "all "+strconv.Itoa(same)+" that run"), "", "")
-	case same > 0:
-		w.entry(label, api.LevelOK, "what is said above holds for "+strconv.Itoa(same)+" more", "", "")
+	case same == 0:
+		return
+	case same < len(list):
+		most = strconv.Itoa(same) + " more"
+	case same == 1:
+		most = "the one that runs"
+	case same == 2:
+		most = "both that run"
+	default:
+		most = "all " + strconv.Itoa(same) + " that run"
 	}
-}
-
-func ifElse(cond bool, yes, no string) string {
-	if cond {
-		return yes
-	}
-	return no
+	w.entry(label, api.LevelOK, "what is said above holds for "+most, "", "")
 }
 
 // verdict sums up.

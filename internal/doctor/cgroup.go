@@ -26,17 +26,17 @@ func (m *machine) cgroups() []api.Finding {
 	const area = "cgroup"
 	dir, err := m.ownCgroup()
 	if err != nil {
-		return list(warning(area, "cgroup.v2", err.Error(), "trees are followed by a subreaper",
+		return list(warning(area, "cgroup.v2", err.Error(), "",
 			"mount it: mount -t cgroup2 none /sys/fs/cgroup").value(0))
 	}
 	shown := strings.TrimPrefix(dir, m.root)
-	enter := "for a daemon of this user: systemd-run --user --scope -p Delegate=yes tend run; in a unit: Delegate=yes; in a container: a writable /sys/fs/cgroup"
+	enter := m.remedy("Delegate=yes in the unit", "systemd-run --user --scope -p Delegate=yes tend run", "give the container a writable /sys/fs/cgroup", "let tend's user own a cgroup, and start it in there")
 	if m.pid != 0 {
 		// The daemon has made its own already. A child of ours might not be let in
 		// where those of the daemon are.
 		all := []found{ok(area, "cgroup.v2", "the daemon is in "+shown, m.controllers(dir))}
 		if err := unix.Access(dir, unix.W_OK); err != nil {
-			all = append(all, warning(area, "cgroup.make", "no cgroup can be made in it: "+errText(err), "trees are followed by a subreaper", enter))
+			all = append(all, warning(area, "cgroup.make", "no cgroup can be made in it: "+errText(err), "", enter))
 		}
 		return list(all...)
 	}
@@ -44,10 +44,10 @@ func (m *machine) cgroups() []api.Finding {
 	switch {
 	case t.made != nil:
 		return list(ok(area, "cgroup.v2", "v2 is there, we are in "+shown, ""),
-			warning(area, "cgroup.make", "no cgroup can be made in it: "+errText(t.made), "trees are followed by a subreaper", enter))
+			warning(area, "cgroup.make", "no cgroup can be made in it: "+errText(t.made), "", enter))
 	case t.entered != nil:
 		return list(ok(area, "cgroup.v2", "v2 is there, we are in "+shown, ""),
-			warning(area, "cgroup.make", "no process can be put into a cgroup of ours: "+errText(t.entered), "trees are followed by a subreaper", enter))
+			warning(area, "cgroup.make", "no process can be put into a cgroup of ours: "+errText(t.entered), "", enter))
 	}
 	all := []found{ok(area, "cgroup.v2", "v2 can be written", "we are in "+shown), ok(area, "cgroup.make", "a cgroup was made, entered and removed", "")}
 	if t.kill == nil {

@@ -90,6 +90,24 @@ func (m *machine) containerKind() string {
 	return m.text("/run/systemd/container")
 }
 
+// remedy chooses the way that is open here: that of a unit of systemd's, of a
+// user where systemd runs, of a container, or of any other machine.
+func (m *machine) remedy(unit, user, container, other string) string {
+	if m.containerKind() != "" {
+		return container
+	}
+	if _, err := os.Stat(m.path("/run/systemd/system")); err != nil {
+		return other
+	}
+	b, _ := os.ReadFile(m.self("cgroup"))
+	if name, _ := unitOf(string(b)); name == "" && m.euid != 0 && user != "" {
+		return user
+	} else if name == "" && m.pid != 0 {
+		return other
+	}
+	return unit
+}
+
 // mapped says how many users the namespace has.
 func (m *machine) mapped() (text string, ids int64) {
 	lines := 0
@@ -117,10 +135,10 @@ var capabilities = []struct {
 	need bool // a promise isn't kept without it
 }{
 	{unix.CAP_KILL, "CAP_KILL", "programs of other users can't be stopped", true},
-	{unix.CAP_SETUID, "CAP_SETUID", "user can't be kept", true},
-	{unix.CAP_SETGID, "CAP_SETGID", "group can't be kept", true},
+	{unix.CAP_SETUID, "CAP_SETUID", "no program can be another user's", true},
+	{unix.CAP_SETGID, "CAP_SETGID", "no program can have another group", true},
 	{unix.CAP_SYS_RESOURCE, "CAP_SYS_RESOURCE", "limits can't be raised, oom_score_adj can't be lowered", false},
-	{unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN", "tend has no need of it", false},
+	{unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN", "", false},
 }
 
 // user reports who we are and what we may.
@@ -139,7 +157,10 @@ func (m *machine) user() []api.Finding {
 	needed := false
 	for _, c := range capabilities {
 		if effective&(1<<c.bit) == 0 {
-			names, lost = append(names, c.name), append(lost, c.lost)
+			names = append(names, c.name)
+			if c.lost != "" {
+				lost = append(lost, c.lost)
+			}
 			needed = needed || c.need
 		}
 	}
@@ -157,7 +178,7 @@ func (m *machine) user() []api.Finding {
 		all = append(all, ok(area, "user.who", "root without "+strings.Join(names, ", "), strings.Join(lost, "; ")).value(0))
 	default:
 		all = append(all, warning(area, "user.who", "root without "+strings.Join(names, ", "), strings.Join(lost, "; "),
-			"give them back: docker run --cap-add=KILL, or CapabilityBoundingSet= in the unit").value(0))
+			m.remedy("leave them in CapabilityBoundingSet= of the unit", "", "docker run --cap-add "+strings.TrimPrefix(names[0], "CAP_"), "start tend with them")).value(0))
 	}
 	if status["NoNewPrivs"] == "1" {
 		all = append(all, ok(area, "user.no_new_privs", "no new privileges", "sudo, ping and the like don't work in programs"))

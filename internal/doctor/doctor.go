@@ -61,7 +61,8 @@ type ProgramInfo struct {
 // Options says what to look at.
 type Options struct {
 	State, Logs string      // folders; "" is left out
-	Daemon      *DaemonInfo // nil: none runs
+	Daemon      *DaemonInfo // nil: none runs, or none that answers
+	Unasked     string      // why the daemon that runs can't be asked
 }
 
 // Examine looks at everything and concludes.
@@ -111,7 +112,7 @@ func thisMachine() *machine {
 // probe runs all probes, in the order in which people read them.
 func (m *machine) probe(o Options) []api.Finding {
 	return slices.Concat(
-		m.tend(o.Daemon),
+		m.tend(o.Daemon, o.Unasked),
 		m.kernel(),
 		m.container(),
 		m.user(),
@@ -123,7 +124,7 @@ func (m *machine) probe(o Options) []api.Finding {
 		m.watches(),
 		m.clocks(),
 		m.systemd(),
-		m.folders(o.State, o.Logs),
+		m.folders(o),
 	)
 }
 
@@ -196,16 +197,20 @@ func (m *machine) lookAt(p *ProgramInfo, tree string) {
 }
 
 // tend says what runs.
-func (m *machine) tend(d *DaemonInfo) []api.Finding {
+func (m *machine) tend(d *DaemonInfo, unasked string) []api.Finding {
 	const area = "tend"
+	if unasked != "" {
+		return list(warning(area, "tend.daemon", "a daemon is here, and can't be asked: "+unasked, "this is what another tend run would have",
+			"ask as its user or as root: sudo tend doctor"))
+	}
 	if d == nil {
-		return []api.Finding{ok(area, "tend.daemon", "no daemon runs here: this is what tend run would have", "").value(0).Finding}
+		return list(ok(area, "tend.daemon", "no daemon runs here: this is what tend run would have", "").value(0))
 	}
 	title := "daemon pid " + strconv.Itoa(d.PID) + m.resident(d.PID)
 	if d.GuardPID != 0 {
 		title += ", guard pid " + strconv.Itoa(d.GuardPID) + m.resident(d.GuardPID)
 	}
-	return []api.Finding{ok(area, "tend.daemon", title, "").value(1).Finding}
+	return list(ok(area, "tend.daemon", title, ""))
 }
 
 // resident returns ", 1.9 MB" of a process that can be seen.

@@ -41,32 +41,38 @@ const (
 )
 
 // folders reports whether state and logs can be kept where they belong.
-func (m *machine) folders(state, logs string) []api.Finding {
+func (m *machine) folders(o Options) []api.Finding {
 	var all []found
-	if state != "" {
-		all = append(all, m.keep("state", state)...)
+	others := m.pid != 0 || o.Unasked != ""
+	if o.State != "" {
+		all = append(all, m.keep("state", o.State, "", others)...)
 	}
-	if logs != "" {
-		all = append(all, m.keep("logs", logs)...)
+	if o.Logs != "" {
+		all = append(all, m.keep("logs", o.Logs, o.State, others)...)
 	}
 	return list(all...)
 }
 
-// keep reports on one folder.
-func (m *machine) keep(area, dir string) []found {
+// keep reports on one folder, which may lie below another one that is reported. It
+// may be that of a daemon of somebody else's.
+func (m *machine) keep(area, dir, above string, others bool) []found {
 	t := m.folder(dir)
 	there := dir
-	if t.at != dir {
-		there += " (to be made)"
+	rel, err := filepath.Rel(above, dir)
+	below := above != "" && err == nil && filepath.IsLocal(rel)
+	switch {
+	case below:
+		there = rel + " in the state folder"
+	case t.at != dir:
+		there += ", to be made"
 	}
 	if t.write != nil {
 		hint := "name another one: --state, $TEND_STATE, or state in [tend]"
-		if area == "logs" {
+		if area == "logs" && !below {
 			hint = "name another one: logs in [tend]"
 		}
-		// Of a daemon that runs as somebody else we may not write into it.
-		if m.pid != 0 && errors.Is(t.write, unix.EACCES) {
-			return []found{ok(area, area+".folder", dir, "it isn't ours to write").value(t.free)}
+		if others && errors.Is(t.write, unix.EACCES) {
+			return []found{ok(area, area+".folder", there+": not ours to write", "").value(t.free)}
 		}
 		return []found{problem(area, area+".folder", "cannot write in "+t.at+": "+errText(t.write), "", hint).value(0)}
 	}

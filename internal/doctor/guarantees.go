@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"slices"
 	"strconv"
 
 	"tend/api"
@@ -13,7 +14,7 @@ func Guarantees(findings []api.Finding, daemon *DaemonInfo) []api.Guarantee {
 	f := index(findings)
 	tree, keeper, tail := f.tree(daemon), f.keeper(daemon), f.tail()
 	return []api.Guarantee{
-		f.stop(tree, daemon),
+		f.stop(tree),
 		f.crash(keeper, daemon),
 		f.status(keeper),
 		f.output(keeper, tail),
@@ -30,28 +31,40 @@ func Programs(findings []api.Finding, daemon *DaemonInfo) []api.DoctorProgram {
 	f := index(findings)
 	for _, p := range daemon.Programs {
 		tree, keeper := f.tree(daemon), f.keeper(daemon)
-		d := api.DoctorProgram{Name: p.Name, PID: p.PID, Level: api.LevelOK}
+		d := api.DoctorProgram{Name: p.Name, PID: p.PID}
 		if p.Keeper != "" && p.Keeper != keeper {
-			d.Level, d.Differs = api.LevelWarning, "nobody holds its pipe and status but the daemon"
-			d.Hint = "tend restart " + p.Name
+			d.Differs, d.Hint = "nobody holds its pipe and status but the daemon", "tend restart "+p.Name
 			if p.Keeper != KeeperNone {
-				d.Level, d.Differs, d.Hint = api.LevelOK, "kept by "+p.Keeper, ""
+				d.Differs, d.Hint = "kept by "+p.Keeper, ""
 			}
 			keeper = p.Keeper
 		}
 		if p.Tree != "" && p.Tree != tree {
-			d.Level, d.Differs = api.LevelWarning, "it left its cgroup: what it starts from now on may outlive a stop"
+			d.Differs = "it left its cgroup: what it starts from now on may outlive a stop"
 			d.Hint = "let it stay in the cgroup that it is started in"
 			tree = p.Tree
 		}
-		d.Stop, d.Crash = tree, f.crash(keeper, daemon).Answer
-		d.Status, d.Output = f.status(keeper).Answer, f.output(keeper, f.tail()).Answer
-		if p.Output != "" {
-			d.Output = p.Output
+		stop, crash, status, output := f.stop(tree), f.crash(keeper, daemon), f.status(keeper), f.output(keeper, f.tail())
+		if stop.Level == api.LevelProblem && p.Tree != "" {
+			stop.Level = api.LevelWarning // its own doing, and tend works
 		}
+		if p.Output != "" {
+			output.Answer, output.Level = p.Output, api.LevelOK
+		}
+		d.Stop, d.Crash, d.Status, d.Output = stop.Answer, crash.Answer, status.Answer, output.Answer
+		d.Level = worst(stop.Level, crash.Level, status.Level, output.Level)
 		all = append(all, d)
 	}
 	return all
+}
+
+func worst(levels ...string) string {
+	for _, l := range []string{api.LevelProblem, api.LevelWarning} {
+		if slices.Contains(levels, l) {
+			return l
+		}
+	}
+	return api.LevelOK
 }
 
 // byID holds findings by their ids.
@@ -105,7 +118,7 @@ func (f byID) tail() string {
 	return ""
 }
 
-func (f byID) stop(tree string, d *DaemonInfo) api.Guarantee {
+func (f byID) stop(tree string) api.Guarantee {
 	g := api.Guarantee{ID: api.GuaranteeStop, Name: "how a tree is stopped", Level: api.LevelOK, Answer: tree}
 	hint := f["cgroup.make"].Hint
 	if hint == "" {
@@ -138,19 +151,19 @@ func (f byID) crash(keeper string, d *DaemonInfo) api.Guarantee {
 	g := api.Guarantee{ID: api.GuaranteeCrash, Name: "how a crash of tend is survived", Level: api.LevelOK}
 	identity := "pid, start time and boot"
 	if f.has("kernel.pidfd_handle") {
-		identity = "handles that mean one process for ever"
+		identity = "handles of pidfs"
 	}
 	switch keeper {
 	case KeeperGuard:
 		g.Answer = KeeperGuard
-		g.Text = "programs run on: the guard starts the daemon again, which takes them back"
+		g.Text = "programs run on; the guard starts the daemon again"
 		g.Why = "programs are known by " + identity
 		if d != nil && d.GuardPID == 1 {
 			g.Why += "; the guard is process 1: the container ends with it"
 		}
 	case KeeperFDStore:
 		g.Answer = KeeperFDStore
-		g.Text = "programs run on: systemd keeps their pipes and starts the daemon again"
+		g.Text = "programs run on; systemd starts the daemon again"
 		g.Why = "programs are known by " + identity
 		if f["systemd.kill_mode"].Title != "" && f["systemd.kill_mode"].Title != "KillMode is process" {
 			g.Level = api.LevelWarning
@@ -159,28 +172,31 @@ func (f byID) crash(keeper string, d *DaemonInfo) api.Guarantee {
 		}
 	default:
 		g.Level, g.Answer = api.LevelWarning, "identity"
-		g.Text = "programs run on; the next tend run finds them by identity alone"
-		g.Why = "there is no guard and no descriptor store; they are known by " + identity
-		g.Hint = "start it without --no-guard, or under systemd with FileDescriptorStoreMax="
+		g.Text = "programs run on; the next tend run finds them by identity"
+		g.Why = "no guard, no descriptor store; they are known by " + identity
+		g.Hint = keep
 	}
 	return g
 }
+
+// keep is what to do where nobody keeps pipes and statuses.
+const keep = "start tend with its guard, without --no-guard"
 
 func (f byID) status(keeper string) api.Guarantee {
 	g := api.Guarantee{ID: api.GuaranteeStatus, Name: "exit status of what ends while no daemon lives", Level: api.LevelOK}
 	switch {
 	case keeper == KeeperGuard:
-		g.Answer, g.Text = "guard", "the guard remembers the true exit status"
+		g.Answer, g.Text = "guard", "the guard knows that of what ends while the daemon is away"
 	case keeper == KeeperFDStore && f.has("kernel.exit_info"):
-		g.Answer, g.Text = "kernel", "the kernel tells it of the pidfds that systemd kept"
+		g.Answer, g.Text = "kernel", "the kernel tells it by the pidfds that systemd kept"
 	default:
 		g.Level, g.Answer = api.LevelWarning, "unknown"
-		g.Text = "it is unknown"
+		g.Text = "that of what ends while the daemon is away is unknown"
 		g.Why = "nobody waits for the program"
 		if keeper == KeeperFDStore {
 			g.Why = "this kernel forgets it: exit information of a pidfd came with Linux 6.15"
 		}
-		g.Hint = "start it without --no-guard"
+		g.Hint = keep
 	}
 	return g
 }
@@ -191,9 +207,9 @@ func (f byID) output(keeper, tail string) api.Guarantee {
 	switch {
 	case who == "":
 		g.Level, g.Answer = api.LevelWarning, "tail"
-		g.Text = "it waits in the pipe; if the program ends meanwhile, its last words are lost"
-		g.Why = "nobody else holds the pipe open"
-		g.Hint = "start it without --no-guard, or under systemd with FileDescriptorStoreMax="
+		g.Text = "the last words of what ends meanwhile are lost"
+		g.Why = "nobody but the daemon and the program holds its pipe"
+		g.Hint = keep
 	case tail != "":
 		g.Level, g.Answer = api.LevelWarning, "tail"
 		g.Text = "what the daemon has read and not yet written is lost"
@@ -231,7 +247,7 @@ func (f byID) room(d *DaemonInfo) api.Guarantee {
 		}
 	}
 	if g.Level != api.LevelOK && g.Hint == "" {
-		g.Hint = "raise it: LimitNOFILE=65536 in the unit, ulimit -n 65536"
+		g.Hint = "raise the limit of open files: LimitNOFILE=65536 in the unit, or ulimit -n 65536"
 	}
 	return g
 }

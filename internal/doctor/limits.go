@@ -52,7 +52,7 @@ func (m *machine) descriptors() []api.Finding {
 	}
 	title += ": room for " + about(room)
 	detail := "two descriptors for each program"
-	hint := "raise it: LimitNOFILE=65536 in the unit, ulimit -Hn 65536, docker run --ulimit nofile=65536"
+	hint := m.remedy("LimitNOFILE=65536 in the unit", "", "docker run --ulimit nofile=65536", "ulimit -n 65536 as root, or nofile in /etc/security/limits.conf")
 	all := []found{sized(area, "descriptors.limit", title, detail, hint, room)}
 	all = append(all, m.pipes(room))
 	return list(all...)
@@ -94,7 +94,7 @@ func (m *machine) processes() []api.Finding {
 		}
 	}
 	if soft, _, ok := m.limit("Max processes"); ok && soft != unlimited && !m.mayExceed() {
-		least(soft-ownTasks, thousands(soft)+" processes of a user", "raise it: LimitNPROC= in the unit, ulimit -u")
+		least(soft-ownTasks, thousands(soft)+" processes of a user", m.remedy("LimitNPROC=infinity in the unit", "", "docker run --ulimit nproc=-1", "ulimit -u as root, or nproc in /etc/security/limits.conf"))
 	}
 	if n, ok := m.number("/proc/sys/kernel/pid_max"); ok {
 		least(n-ownTasks, "pid_max "+thousands(n), "sysctl kernel.pid_max=4194304")
@@ -103,7 +103,7 @@ func (m *machine) processes() []api.Finding {
 		least(n-ownTasks, "threads-max "+thousands(n), "sysctl kernel.threads-max="+strconv.FormatInt(2*n, 10))
 	}
 	if n, where, ok := m.cgroupRoom("pids.max", "pids.current"); ok {
-		least(n, "pids.max of the cgroup "+where, "raise it: TasksMax=infinity in the unit, docker run --pids-limit -1")
+		least(n, "pids.max of the cgroup "+where, m.remedy("TasksMax=infinity in the unit", "", "docker run --pids-limit -1", "write max to that file"))
 	}
 	if n, where, ok := m.cgroupRoom("cgroup.max.descendants", ""); ok {
 		least(n, "cgroup.max.descendants of "+where, "write max to that file")
@@ -177,7 +177,7 @@ func (m *machine) memory() []api.Finding {
 		f := ok(area, "memory.limit", bytesText(n)+" for all in the cgroup "+where, "tend takes some 10 MB and little more for each program")
 		if n < 64<<20 {
 			f = warning(area, "memory.limit", "only "+bytesText(n)+" for all in the cgroup "+where,
-				"tend takes some 10 MB of it", "raise it: MemoryMax= in the unit, docker run --memory")
+				"tend takes some 10 MB of it", m.remedy("a greater MemoryMax= in the unit", "", "a greater docker run --memory", "write more to memory.max"))
 		}
 		all = append(all, f.value(n))
 	}
