@@ -211,7 +211,7 @@ func TestCgroups(t *testing.T) {
 
 func TestDescriptors(t *testing.T) {
 	for _, test := range []struct{ name, hard, want string }{
-		{"plenty", "524288", "descriptors.limit ok 524,288 for tend, 1,024 for a program: room for about 260,000 programs"},
+		{"plenty", "524288", "descriptors.limit ok 524,288 (1,024 for a program): room for about 260,000 programs"},
 		{"the sketch's", "4096", "descriptors.limit ok room for about 1,900 programs"},
 		{"few", "1024", "descriptors.limit warning room for about 440 programs | limits.conf"},
 		{"none", "100", "descriptors.limit problem room for 0 programs | ulimit"},
@@ -231,7 +231,7 @@ func TestDescriptors(t *testing.T) {
 	// Of a daemon the soft limit is the raised one, and says nothing.
 	m := fake(t, with(host, "proc/77/limits", strings.ReplaceAll(limits, "HARD", "4096")))
 	m.pid = 77
-	check(t, m.descriptors(), "descriptors.limit ok 4,096 for tend: room")
+	check(t, m.descriptors(), "descriptors.limit ok 4,096: room")
 }
 
 func TestProcesses(t *testing.T) {

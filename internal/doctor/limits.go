@@ -44,10 +44,10 @@ func (m *machine) descriptors() []api.Finding {
 	if hard != unlimited {
 		room = max(0, (hard-ownFiles)/perProgram)
 	}
-	title := numberText(hard) + " for tend"
+	title := numberText(hard)
 	if m.pid == 0 {
-		if soft, err := m.inherit(); err == nil {
-			title += ", " + numberText(soft) + " for a program"
+		if soft, err := m.inherit(); err == nil && soft != hard {
+			title += " (" + numberText(soft) + " for a program)"
 		}
 	}
 	title += ": room for " + about(room)
