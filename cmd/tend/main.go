@@ -11,9 +11,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tend/api"
 	"tend/internal/cli"
 	"tend/internal/conf"
 	"tend/internal/daemon"
+	"tend/internal/doctor"
 	"tend/internal/guard"
 )
 
@@ -31,7 +33,23 @@ func main() {
 		StateDir: daemon.StateDir,
 		SelfTest: daemon.SelfTest,
 		Schema:   conf.Schema,
+		Doctor:   examine,
 	}))
+}
+
+// examine is the command "doctor".
+func examine(o cli.DoctorOptions) *api.Doctor {
+	opts := doctor.Options{State: o.State, Logs: o.Logs, Unasked: o.Unasked}
+	if d := o.Daemon; d != nil {
+		info := &doctor.DaemonInfo{PID: d.PID, GuardPID: d.Guard, Keeper: d.Keeper, Tree: d.Tree, Instances: d.Instances}
+		for _, i := range o.Instances {
+			if i.PID != 0 {
+				info.Programs = append(info.Programs, doctor.ProgramInfo{Name: i.Name, PID: i.PID})
+			}
+		}
+		opts.Daemon = info
+	}
+	return doctor.Examine(opts)
 }
 
 // run is the command "run": this process becomes the guard, which starts the

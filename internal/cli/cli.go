@@ -51,6 +51,9 @@ type Deps struct {
 	// Schema returns the JSON Schema of the configuration.
 	Schema func() []byte
 
+	// Doctor looks at the machine and concludes what holds for programs.
+	Doctor func(o DoctorOptions) *api.Doctor
+
 	Stdin          io.Reader // nil stands for os.Stdin
 	Stdout, Stderr io.Writer // nil stands for os.Stdout and os.Stderr
 }
@@ -204,7 +207,7 @@ func (a *app) root() *cobra.Command {
 	)
 	root.AddCommand(
 		a.runCommand(), a.upCommand(), a.downCommand(),
-		a.statusCommand(), a.logsCommand(), a.eventsCommand(),
+		a.statusCommand(), a.logsCommand(), a.eventsCommand(), a.doctorCommand(),
 		a.actCommand(startVerb), a.actCommand(stopVerb), a.actCommand(restartVerb), a.signalCommand(), a.reloadCommand(),
 		a.initCommand(), a.checkCommand(), a.planCommand(),
 		a.upgradeCommand(), a.versionCommand(), a.completionCommand(), a.selfTestCommand(),

@@ -38,6 +38,7 @@ var rooms = map[string]string{
 	"internal/server":      "api internal/event internal/logs web",
 	"internal/supervisord": "api internal/event internal/logs",
 	"internal/cli":         "api",
+	"internal/doctor":      "api",
 	"internal/tui":         "api",
 	"internal/fleet":       "api internal/spec internal/event",
 	"internal/sim":         "internal/engine internal/unit internal/spec internal/event",
@@ -52,7 +53,7 @@ var modules = map[string]string{
 	"github.com/spf13/pflag":          "internal/cli", // cobra's flags
 	"golang.org/x/term":               "internal/cli",
 	"github.com/pelletier/go-toml":    "internal/conf",
-	"golang.org/x/sys":                "internal/proc internal/logs internal/daemon internal/guard internal/ledger cmd/tend bench", // system calls that the standard library lacks
+	"golang.org/x/sys":                "internal/proc internal/logs internal/daemon internal/guard internal/ledger internal/doctor cmd/tend bench", // system calls that the standard library lacks
 	"github.com/google/go-cmp":        "",
 	"github.com/rogpeppe/go-internal": "",
 	"go.uber.org/goleak":              "",
