@@ -32,6 +32,8 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"tend":  main,
 		"child": child,
+
+		"tortured": tortured,
 	})
 }
 

@@ -28,6 +28,7 @@ import (
 	"tend/internal/conf"
 	"tend/internal/engine"
 	"tend/internal/event"
+	"tend/internal/fault"
 	"tend/internal/guard"
 	"tend/internal/ledger"
 	"tend/internal/logs"
@@ -457,6 +458,7 @@ func (d *Daemon) settle() {
 	if d.unsaved { // it isn't: the ledger can't be written. The next daemon shall know
 		return
 	}
+	fault.Point("daemon.settling")
 	for _, p := range d.reaps {
 		p.Reap()
 	}
@@ -514,6 +516,7 @@ func (d *Daemon) step(in engine.Input) {
 	d.tell(out.Say...)
 	if len(out.Do)+len(out.Answer) > 0 {
 		d.commit() // the worst after a crash is what is known too early, never what is forgotten
+		fault.Point("daemon.saved")
 	}
 	for _, f := range out.Do {
 		d.do(f)

@@ -146,7 +146,13 @@ func (l *lock) write(main, daemon int, guarded bool) error {
 		delete(pids, daemonPIDFile)
 	}
 	for name, pid := range pids {
-		if err := os.WriteFile(filepath.Join(l.state, name), []byte(strconv.Itoa(pid)+"\n"), 0o644); err != nil {
+		// Whoever reads it finds the old pid or the new one, never a part of one.
+		file := filepath.Join(l.state, name)
+		err := os.WriteFile(file+".new", []byte(strconv.Itoa(pid)+"\n"), 0o644)
+		if err == nil {
+			err = os.Rename(file+".new", file)
+		}
+		if err != nil {
 			return fmt.Errorf("cannot write the pid file: %w", err)
 		}
 	}

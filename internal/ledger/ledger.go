@@ -28,6 +28,8 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+
+	"tend/internal/fault"
 )
 
 // magic begins the file; the number is the version of the format. What the
@@ -270,6 +272,7 @@ func (l *Ledger) commit() error {
 	if _, err := l.file.WriteAt(l.pending, l.size); err != nil {
 		return l.failure(err)
 	}
+	fault.Point("ledger.written")
 	l.failed = nil
 	l.size += int64(len(l.pending))
 	if l.rewriting {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tend/internal/fault"
 )
 
 // files are the log files held open, the least recently used of them closed
@@ -321,6 +323,7 @@ func (f *file) rotate(fs *files, keep int) error {
 	if err := shift(f.path, keep); err != nil {
 		return fmt.Errorf("cannot rotate log file: %w", err)
 	}
+	fault.Point("logs.rotated")
 	var st unix.Stat_t
 	known := unix.Fstat(f.fd, &st) == nil
 	f.close()
@@ -441,6 +444,7 @@ func (f *file) splice(s *Stream, off int64, n int, limit int64) (int, error) {
 	}
 	for {
 		m, err := unix.Splice(int(s.fd), nil, f.fd, &off, n, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
+		fault.Point("logs.spliced")
 		switch err {
 		case nil:
 			return int(m), nil

@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"tend/internal/fault"
 )
 
 // Output that is spliced is in the pipe or in the file, whenever this process
@@ -257,8 +259,10 @@ func (ss *stages) carry(f *file, s *Stream, sc *scratch, size int64, p []byte, n
 			p = sc.stampLines(p, appendStamp(sc.stamp[:0]), mid)
 		}
 	}
+	fault.Point("logs.staged")
 	last := sc.bytes[moved-1]
 	err = f.write(p, size, 0)
+	fault.Point("logs.written")
 	if drain := readFull(st.r, sc.bytes[:moved]); err == nil && drain != nil {
 		err = fmt.Errorf("cannot empty a pipe: %w", drain)
 	}

@@ -78,7 +78,7 @@ func (h *Host) Adopt(a Adoption) (p *Process, alive bool) {
 	if alive {
 		return p, true
 	}
-	p.ended = true
+	p.ended, p.late = true, true
 	if p.cgroup != "" {
 		if fd := eventsOf(p); fd >= 0 {
 			h.watchEvents(p, fd)

@@ -20,6 +20,7 @@ type Process struct {
 	cgroup     string // folder of the tree; "": none
 	held       bool   // Reap takes its status
 	adopted    bool   // it isn't our child
+	late       bool   // it had ended before it was adopted; pid is 0 where it isn't known
 	id         Identity
 	over       chan struct{} // closed with the end; nil: nobody waits for that
 
@@ -65,7 +66,7 @@ func (p *Process) killGroup(sig syscall.Signal) (done bool, err error) {
 	switch {
 	case p.empty:
 		return true, os.ErrProcessDone
-	case p.fd < 0:
+	case p.fd < 0 || p.pid <= 1: // whom a signal to -1 or 0 would reach!
 		return false, nil
 	case !p.ended && !p.adopted:
 		return true, wrapSignal(sig, unix.Kill(-int(p.pid), sig))
@@ -125,7 +126,7 @@ func (p *Process) signalEach(sig syscall.Signal, want func(member) bool) error {
 	for range maxPasses {
 		fresh := false
 		for _, m := range p.members() {
-			if k := (id{m.pid, m.start}); want(m) && !sent[k] {
+			if k := (id{m.pid, m.start}); want(m) && !sent[k] && m.pid > 1 && m.pid != p.h.self.pid && m.pid != p.h.guard {
 				sent[k] = true
 				switch err := unix.PidfdSendSignal(m.fd, sig, nil, 0); err {
 				case nil:

@@ -12,6 +12,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"tend/internal/fault"
 )
 
 // An Attempt says what is to run and how. Nil and -1 mean: as we have it.
@@ -412,8 +414,10 @@ func (h *Host) spawn(a *Attempt, argv, candidates []string) (*Process, error) {
 		return nil, forkError(err, a.Cred)
 	}
 	if a.Born != nil {
+		fault.Point("proc.cloned")
 		p.id = h.identify(int(p.pid), int(p.fd))
 		a.Born(p.id, p.cgroup)
+		fault.Point("proc.born")
 	}
 	sp.wait()
 

@@ -161,7 +161,7 @@ func (h *Host) strays() []*stray {
 		}
 		again := false
 		for _, pid := range pids {
-			if tried[pid] || pid == h.self.pid || pid == h.guard || h.known(pid) {
+			if tried[pid] || pid <= 1 || pid == h.self.pid || pid == h.guard || h.known(pid) {
 				continue
 			}
 			tried[pid] = true
@@ -217,7 +217,9 @@ func (p *Process) kin(strays []*stray) []member {
 			return
 		}
 		met[pid] = true
-		sessions[m.sid] = true
+		if m.sid > 1 { // 0 stands for all sessions of other namespaces
+			sessions[m.sid] = true
+		}
 		found = append(found, m)
 		p.descend(pid, add)
 	}
@@ -231,7 +233,7 @@ func (p *Process) kin(strays []*stray) []member {
 	for again := true; again; {
 		before := len(sessions)
 		for _, s := range strays {
-			if s.sid == int(p.pid) || s.pgrp == int(p.pid) || sessions[s.sid] || s.hasMark(p.mark) {
+			if p.leads(s) || sessions[s.sid] || s.hasMark(p.mark) {
 				add(s.pid, func(m *member) bool { return m.start == s.start })
 			}
 		}
@@ -255,6 +257,13 @@ func (p *Process) kin(strays []*stray) []member {
 		}
 	}
 	return found
+}
+
+// leads reports whether a stray is in the session or group of the leader. Of one
+// that had ended before it was adopted that can't be said: its pid may be
+// another's by now.
+func (p *Process) leads(s *stray) bool {
+	return !p.late && p.pid > 1 && (s.sid == int(p.pid) || s.pgrp == int(p.pid))
 }
 
 // descend adds the children of pid.
