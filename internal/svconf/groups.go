@@ -191,13 +191,13 @@ func (l *load) fastCGI(s *Section) *Group {
 		}
 		socket.Owner = owner
 	}
-	mode := -1
+	hasMode := false
 	if text, ok := r.text("socket_mode"); ok {
 		n, err := parseOctal(text)
 		if err != nil {
 			r.fail("socket_mode", bad("write it in octal digits, as 0700", "Invalid socket_mode value %s", text))
 		}
-		socket.Mode, mode = n.int, n.int
+		socket.Mode, hasMode = n.int, true
 	}
 	r.names = newNames()
 	r.names.text("program_name", name)
@@ -207,7 +207,7 @@ func (l *load) fastCGI(s *Section) *Group {
 		r.fail("socket", bad("write socket = unix:///run/NAME.sock, or tcp://HOST:PORT", `[%s] section requires a "socket" line`, s.Name))
 	}
 	if r.err == nil {
-		if err := l.fastCGISocket(socket, url, user, mode >= 0); err != nil {
+		if err := l.fastCGISocket(socket, url, user, hasMode); err != nil {
 			p := err.(problem)
 			p.message += " in [" + s.Name + "] socket"
 			r.fail("socket", p)

@@ -331,8 +331,8 @@ func (l *load) ignored() {
 			if slices.Contains(known, o.Name) {
 				continue
 			}
-			_, own := s.Option(o.Name)
-			l.config.Ignored = append(l.config.Ignored, Ignored{Section: s.Name, Option: o.Name, Source: o.Source, FromDefault: !own})
+			d, ok := l.file.defaults.Option(o.Name)
+			l.config.Ignored = append(l.config.Ignored, Ignored{Section: s.Name, Option: o.Name, Source: o.Source, FromDefault: ok && d.Source == o.Source})
 		}
 	}
 }

@@ -89,7 +89,10 @@ func (l *load) expandUser(path string) string {
 
 // isDir reports whether a path, meant from the working directory, is a folder.
 func (l *load) isDir(path string) bool {
-	info, err := l.opts.FS.Stat(l.below(path))
+	if path != "" { // which is no folder, not even the one we are in
+		path = l.below(path)
+	}
+	info, err := l.opts.FS.Stat(path)
 	return err == nil && info.IsDir()
 }
 

@@ -65,8 +65,7 @@ func understood(opts Options) object {
 	r["groups"] = groups
 	ignored := object{}
 	for _, i := range c.Ignored {
-		// The reference looks into included files only where it put a fragment into one.
-		if i.Source.File != c.Path && !strings.HasSuffix(i.Source.File, "/conf.d/program.conf") {
+		if !looksInto(c, i.Source.File) {
 			continue
 		}
 		section := "[" + i.Section + "]"
@@ -78,7 +77,7 @@ func understood(opts Options) object {
 		}
 	}
 	r["ignored"] = ignored
-	if c.Section("supervisorctl") != nil {
+	if s := c.Section("supervisorctl"); s != nil && looksInto(c, s.Source.File) {
 		ctl, diagnostics := LoadCtl(opts)
 		if ctl != nil {
 			r["supervisorctl"] = object{"serverurl": ctl.ServerURL, "username": ctl.Username, "password": ctl.Password, "prompt": ctl.Prompt, "history_file": ctl.HistoryFile}
@@ -87,6 +86,12 @@ func understood(opts Options) object {
 		}
 	}
 	return normal(r)
+}
+
+// looksInto reports whether the reference prints what it does only for the root
+// and for a fragment that it includes.
+func looksInto(c *Config, file string) bool {
+	return file == c.Path || strings.HasSuffix(file, "/conf.d/program.conf")
 }
 
 func octal(n int) string { return fmt.Sprintf("%03o", n) }
@@ -181,8 +186,8 @@ func processObject(p *Process, class string) object {
 	return o
 }
 
-// placeholders are the names of this test's folders in the reference.
-var placeholders = strings.NewReplacer(here, "{HERE}", cwd, "{CWD}", "/run0", "{RUN}")
+// placeholders are the names of the world's folders in the reference.
+var placeholders = strings.NewReplacer("/run0/etc", "{HERE}", "/run0/cwd", "{CWD}", "/run0", "{RUN}")
 
 // normal returns r as JSON gives it back, with placeholders for folders.
 func normal(r object) object {
@@ -295,7 +300,7 @@ func TestReferenceTrees(t *testing.T) {
 			}
 			opts := w.options(env...)
 			if root := roots[which]; root != "" {
-				opts.Path = here + "/" + root
+				opts.Path = w.here() + "/" + root
 			}
 			if diff := compare(want, understood(opts)); diff != "" {
 				t.Error(diff)

@@ -15,12 +15,17 @@ import (
 )
 
 // A world is a file system in memory as the reference was asked in: the root is
-// in /run0/etc and the working directory is /run0/cwd. In a relaxed one every
-// folder and every account exists.
+// in etc and the working directory is cwd, both below a folder. In a relaxed one
+// every folder and every account exists.
 type world struct {
+	dir     string // that folder
 	files   fstest.MapFS
 	relaxed bool
 }
+
+func (w world) here() string { return w.dir + "/etc" }
+func (w world) cwd() string  { return w.dir + "/cwd" }
+func (w world) root() string { return w.here() + "/supervisord.conf" }
 
 func inside(name string) string {
 	if name = path.Clean(name)[1:]; name == "" {
@@ -56,20 +61,14 @@ func (w world) Group(name string) (gid int, ok bool) {
 }
 func (w world) GroupID(gid int) bool { _, ok := w.UserID(gid); return ok }
 func (w world) Home(name string) (string, bool) {
-	return "/home/" + name, name == "www"
+	return "/home/" + name, name == "www" && !w.relaxed
 }
-
-const (
-	here = "/run0/etc"
-	cwd  = "/run0/cwd"
-	root = here + "/supervisord.conf"
-)
 
 var baseEnv = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8"}
 
 func (w world) options(env ...string) Options {
 	return Options{
-		Path: root, Dir: cwd, Environ: slices.Concat(baseEnv, env), Host: "testhost", TempDir: "/tmp",
+		Path: w.root(), Dir: w.cwd(), Environ: slices.Concat(baseEnv, env), Host: "testhost", TempDir: "/tmp",
 		FS: w, Accounts: w,
 	}
 }
@@ -78,8 +77,8 @@ func (w world) options(env ...string) Options {
 func (w world) add(name, text string) { w.files[inside(name)] = &fstest.MapFile{Data: []byte(text)} }
 
 func newWorld() world {
-	w := world{files: fstest.MapFS{}, relaxed: true}
-	w.files[inside(cwd)] = &fstest.MapFile{Mode: fs.ModeDir | 0o755}
+	w := world{dir: "/run0", files: fstest.MapFS{}, relaxed: true}
+	w.files[inside(w.cwd())] = &fstest.MapFile{Mode: fs.ModeDir | 0o755}
 	return w
 }
 
@@ -88,11 +87,11 @@ func newWorld() world {
 func rootOrFragment(text, mode string) world {
 	w := newWorld()
 	if mode == "root" {
-		w.add(root, text)
+		w.add(w.root(), text)
 		return w
 	}
-	w.add(root, "[supervisord]\n\n[include]\nfiles = conf.d/*.conf\n")
-	w.add(here+"/conf.d/program.conf", text)
+	w.add(w.root(), "[supervisord]\n\n[include]\nfiles = conf.d/*.conf\n")
+	w.add(w.here()+"/conf.d/program.conf", text)
 	return w
 }
 
@@ -109,7 +108,7 @@ func tree(t *testing.T, dir string) world {
 			return err
 		}
 		rel, err := filepath.Rel(dir, file)
-		w.add(path.Join(here, filepath.ToSlash(rel)), string(text))
+		w.add(path.Join(w.here(), filepath.ToSlash(rel)), string(text))
 		return err
 	})
 	if err != nil {
