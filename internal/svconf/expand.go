@@ -104,16 +104,30 @@ type unknownName string
 
 func (e unknownName) Error() string { return repr(string(e)) }
 
+// A meter measures what a load may cost, and notes what it should tell of.
+type meter struct {
+	left  int  // bytes that texts may still come to
+	whole bool // some expression stood for all names at once
+}
+
+// spend takes n bytes off.
+func (m *meter) spend(n int) error {
+	if m.left -= n; m.left < 0 {
+		return errTooLong
+	}
+	return nil
+}
+
 // errTooLong: Python would go on until its memory ends.
 var errTooLong = problem{message: "the expansions come to more than tend takes", hint: "make them shorter", ours: true}
 
 // expand replaces the % expressions of s, whose option is called name in
 // messages.
-func expand(s string, sc scope, name string, budget *int) (string, error) {
+func expand(s string, sc scope, name string, m *meter) (string, error) {
 	if !strings.Contains(s, "%") {
 		return s, nil
 	}
-	f := formatter{format: s, scope: sc, budget: budget}
+	f := formatter{format: s, scope: sc, meter: m}
 	text, err := f.run()
 	var unknown unknownName
 	switch {
@@ -135,6 +149,15 @@ func expand(s string, sc scope, name string, budget *int) (string, error) {
 	}
 }
 
+// secondTime says of an error that it is of the second expansion of a text.
+func secondTime(err error) error {
+	if p, ok := errors.AsType[problem](err); ok && !p.ours {
+		p.hint = "this option is expanded twice: a percent sign that is meant as such is written %%%%"
+		return p
+	}
+	return err
+}
+
 func unknownHint(name string) string {
 	if env, ok := strings.CutPrefix(name, "ENV_"); ok {
 		return env + " is not in the environment of the daemon, nor in environment= of [supervisord]"
@@ -148,7 +171,7 @@ func unknownHint(name string) string {
 type formatter struct {
 	format string
 	scope  scope
-	budget *int // bytes that may still be made
+	meter  *meter
 
 	pos  int // of the next byte
 	out  strings.Builder
@@ -205,8 +228,8 @@ func (f *formatter) run() (string, error) {
 
 // write adds to the result, within what is left of the budget.
 func (f *formatter) write(s string) error {
-	if *f.budget -= len(s); *f.budget < 0 {
-		return errTooLong
+	if err := f.meter.spend(len(s)); err != nil {
+		return err
 	}
 	f.out.WriteString(s)
 	return nil
@@ -330,7 +353,7 @@ flags:
 	if err != nil {
 		return err
 	}
-	if max(v.width, v.precision) > *f.budget {
+	if max(v.width, v.precision) > f.meter.left {
 		return errTooLong
 	}
 	text, err := f.convert(v, a)
@@ -365,6 +388,7 @@ func (f *formatter) convert(v conversion, a argument) (string, error) {
 	switch v.letter {
 	case 's', 'r', 'a':
 		var text string
+		f.meter.whole = f.meter.whole || a.whole
 		switch {
 		case a.whole && v.letter == 'a':
 			text = asciiOnly(f.scope.repr())

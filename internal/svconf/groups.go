@@ -42,13 +42,12 @@ func (l *load) addGroup(g *Group) {
 	if g == nil {
 		return
 	}
-	i := slices.IndexFunc(l.config.Groups, func(o *Group) bool { return o.Name == g.Name })
-	if i >= 0 {
-		first := l.config.Groups[i]
+	if first := l.made[g.Name]; first != nil {
 		l.sayAbout(l.file.byName[g.Section], "", Diagnostic{Severity: Warning, Ours: true,
 			Message: fmt.Sprintf("group %s is there already, made of [%s]: only the one of lower priority number is ever started", g.Name, first.Section),
 			Hint:    "rename one of them"})
 	}
+	l.made[g.Name] = g
 	l.config.Groups = append(l.config.Groups, g)
 }
 
@@ -330,10 +329,8 @@ func (r *reader) processes(group string) []*Process {
 		// known for the processes after this one, but those of the daemon come back.
 		r.names.update(l.env)
 		r.process(&p, environment, nameFormat)
-		if i == 0 && p.ArgvError != "" && r.err == nil {
-			l.sayAbout(s, "command", Diagnostic{Severity: Warning, Ours: true,
-				Message: "the command can't be parsed, so it will never start: " + p.ArgvError,
-				Hint:    `close the quotes; mind that " ;" and " #" begin a comment even within them`})
+		if p.ArgvError != "" && r.err == nil {
+			r.tell("command", "the command can't be parsed, so it will never start: "+p.ArgvError, `close the quotes; mind that " ;" and " #" begin a comment even within them`)
 		}
 		list = append(list, &p)
 	}
@@ -343,8 +340,9 @@ func (r *reader) processes(group string) []*Process {
 // process reads what each process has for itself.
 func (r *reader) process(p *Process, environment, nameFormat string) {
 	known := scope{inner: r.names}
-	text, err := expand(environment, known, "environment", &r.l.budget)
+	text, err := expand(environment, known, "environment", &r.l.meter)
 	r.fail("environment", err)
+	r.fail("environment", r.l.meter.spend(len(text)))
 	if r.err != nil {
 		return
 	}
@@ -353,6 +351,7 @@ func (r *reader) process(p *Process, environment, nameFormat string) {
 	p.Environment = make(map[string]string, len(pairs))
 	for _, v := range pairs {
 		p.Environment[v.name] = v.value
+		r.checkSeparator(v)
 	}
 	for _, v := range pairs { // the last of equal ones counts
 		r.names.text("ENV_"+v.name, p.Environment[v.name])
@@ -375,10 +374,14 @@ func (r *reader) process(p *Process, environment, nameFormat string) {
 		return
 	}
 	p.Command = command
+	r.fail("command", r.l.meter.spend(len(command)))
+	if r.err != nil {
+		return
+	}
 	if p.Argv, err = SplitCommand(command); err != nil {
 		p.ArgvError = err.Error()
 	}
-	p.Name, err = expand(nameFormat, known, "process_name", &r.l.budget)
+	p.Name, err = expand(nameFormat, known, "process_name", &r.l.meter)
 	r.fail("process_name", err)
 }
 
@@ -394,8 +397,8 @@ func (r *reader) channel(c *Channel, name string) {
 	syslog := false
 	if text, ok := r.text(option); ok {
 		// It is expanded twice: a percent sign has to be written %%%%.
-		text, err := expand(text, scope{inner: r.names}, option, &r.l.budget)
-		r.fail(option, err)
+		text, err := expand(text, scope{inner: r.names}, option, &r.l.meter)
+		r.fail(option, secondTime(err))
 		if r.err != nil {
 			return
 		}

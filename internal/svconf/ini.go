@@ -67,7 +67,7 @@ type ini struct {
 	defaults Section // [DEFAULT]
 	sections []*Section
 	byName   map[string]*Section
-	budget   *int
+	meter    *meter
 
 	here []place // options whose value holds %(here)s still
 }
@@ -335,9 +335,8 @@ func lastRune(s string) string {
 // what a new section has from [DEFAULT].
 func (f *ini) expandHere(here string) error {
 	replace := func(o Option) (Option, error) {
-		*f.budget -= len(o.Value) + strings.Count(o.Value, herePattern)*len(here)
-		if *f.budget < 0 {
-			return o, errTooLong
+		if err := f.meter.spend(len(o.Value) + strings.Count(o.Value, herePattern)*len(here)); err != nil {
+			return o, err
 		}
 		o.Value = strings.ReplaceAll(o.Value, herePattern, here)
 		return o, nil

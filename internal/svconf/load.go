@@ -8,8 +8,9 @@ import (
 )
 
 const (
-	// maxExpanded is how many bytes all expansions together may come to.
-	maxExpanded = 256 << 20
+	// maxText is how many bytes all that is expanded, and all that each process has
+	// for itself, may come to.
+	maxText = 64 << 20
 
 	// maxProcesses is how many processes all groups together may have.
 	maxProcesses = 100_000
@@ -22,8 +23,9 @@ type load struct {
 	config      *Config
 	diagnostics []Diagnostic
 	variables   map[string]string
-	budget      int
-	processes   int // still allowed
+	meter       meter
+	made        map[string]*Group // by name
+	processes   int               // still allowed
 
 	here *names // just %(here)s
 	env  *names // %(ENV_x)s
@@ -57,7 +59,7 @@ func Load(opts Options) (*Config, []Diagnostic) {
 			p.Environment = merged(c.Daemon.Environment, p.Environment)
 		}
 	}
-	c.Sections = l.file.sections
+	c.Sections, c.byName = l.file.sections, l.file.byName
 	if l.file.defaults.Name != "" {
 		c.Default = &l.file.defaults
 	}
@@ -83,8 +85,8 @@ func newLoad(opts Options) *load {
 	if opts.Accounts == nil {
 		opts.Accounts = OS{}
 	}
-	l := &load{opts: opts, budget: maxExpanded, processes: maxProcesses, variables: make(map[string]string, len(opts.Environ))}
-	l.file = ini{byName: make(map[string]*Section), budget: &l.budget}
+	l := &load{opts: opts, meter: meter{left: maxText}, made: make(map[string]*Group), processes: maxProcesses, variables: make(map[string]string, len(opts.Environ))}
+	l.file = ini{byName: make(map[string]*Section), meter: &l.meter}
 	l.env = newNames()
 	for _, v := range opts.Environ {
 		name, value, ok := strings.Cut(v, "=")
@@ -203,34 +205,37 @@ func (l *load) readAll() bool {
 	known.update(l.here)
 	known.text("host_node_name", l.opts.Host)
 	known.update(l.env)
-	list, err := expand(files.Value, scope{inner: known}, "include.files", &l.budget)
+	list, err := expand(files.Value, scope{inner: known}, "include.files", &l.meter)
 	if err != nil {
 		l.sayProblem(include, "files", err, "")
 		return false
 	}
 	base := dirname(l.absolute(l.opts.Path))
 	for _, pattern := range strings.FieldsFunc(list, isSpace) {
-		if !l.include(include, join(base, pattern)) {
+		if !l.include(files.Source, join(base, pattern)) {
 			return false
 		}
 	}
 	return true
 }
 
-// include reads the files that a pattern matches.
-func (l *load) include(include *Section, pattern string) bool {
+// include reads the files that a pattern matches, which stands at source.
+func (l *load) include(source Source, pattern string) bool {
+	say := func(severity Severity, ours bool, message string) {
+		l.say(Diagnostic{Severity: severity, Ours: ours, File: source.File, Line: source.Line, Section: "include", Option: "files", Message: message})
+	}
 	l.config.Patterns = append(l.config.Patterns, pattern)
 	matches := l.glob(pattern)
 	if len(matches) == 0 {
-		l.sayAbout(include, "files", Diagnostic{Severity: Warning, Message: `No file matches via include "` + pattern + `"`})
+		say(Warning, false, `No file matches via include "`+pattern+`"`)
 		return true
 	}
 	for _, file := range matches {
-		l.sayAbout(include, "files", Diagnostic{Severity: Info, Message: `Included extra file "` + file + `" during parsing`})
+		say(Info, false, `Included extra file "`+file+`" during parsing`)
 		text, err := l.readIncluded(file)
 		if err != nil {
 			// Python's parser goes on without a file that it can't open.
-			l.sayAbout(include, "files", Diagnostic{Severity: Warning, Ours: true, Message: "cannot read " + file + ", it is left out: " + reason(err)})
+			say(Warning, true, "cannot read "+file+", it is left out: "+reason(err))
 		} else {
 			l.config.Files = append(l.config.Files, file)
 			if err := l.file.read(file, text); err != nil {

@@ -8,6 +8,7 @@ type reader struct {
 	names   *names // beside the ENV_ ones, over which they win
 	option  string // that err is about
 	err     error
+	told    map[string]bool // options that a warning of ours was said of
 }
 
 func (l *load) reader(s *Section, known *names) *reader {
@@ -38,9 +39,33 @@ func (r *reader) text(option string) (string, bool) {
 
 // expand expands what is the value of an option.
 func (r *reader) expand(option, value string) string {
-	text, err := expand(value, scope{r.l.env, r.names}, r.section.Name+"."+option, &r.l.budget)
+	r.l.meter.whole = false
+	text, err := expand(value, scope{r.l.env, r.names}, r.section.Name+"."+option, &r.l.meter)
 	r.fail(option, err)
+	if err == nil && r.l.meter.whole {
+		r.tell(option, "a % without a name stands for all names with their values, the environment of the daemon among them", "write %% for a percent sign")
+	}
 	return text
+}
+
+// tell adds a warning that supervisord doesn't have: one for each option, however
+// many processes read it.
+func (r *reader) tell(option, message, hint string) {
+	if r.told[option] {
+		return
+	}
+	if r.told == nil {
+		r.told = make(map[string]bool)
+	}
+	r.told[option] = true
+	r.l.sayAbout(r.section, option, Diagnostic{Severity: Warning, Ours: true, Message: message, Hint: hint})
+}
+
+// checkSeparator tells of a variable that ends where it wasn't meant to.
+func (r *reader) checkSeparator(p pair) {
+	if p.after != "" && p.after != "," && p.after != ";" {
+		r.tell("environment", "the value of "+p.name+" ends before "+p.after+", which is taken for a comma and dropped", `write `+p.name+`="…"`)
+	}
 }
 
 // textOr is text with a default.

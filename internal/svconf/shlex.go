@@ -70,7 +70,10 @@ func SplitCommand(s string) ([]string, error) {
 }
 
 // A pair is one variable of an environment.
-type pair struct{ name, value string }
+type pair struct {
+	name, value string
+	after       string // what stands where a comma should; "" at the end
+}
 
 // parseEnvironment reads KEY=value,KEY2="value". The grammar is what falls out of
 // taking the tokens of Python's lexer in steps of four, whatever the fourth is.
@@ -87,7 +90,11 @@ func parseEnvironment(s string) ([]pair, error) {
 				hint:    `write KEY="value",KEY2="value": a value with other characters than letters, digits and _/.+-(): needs quotes, and commas stand between`,
 			}
 		}
-		pairs = append(pairs, pair{tokens[i], strings.Trim(tokens[i+2], `'"`)})
+		p := pair{name: tokens[i], value: strings.Trim(tokens[i+2], `'"`)}
+		if i+3 < len(tokens) {
+			p.after = tokens[i+3]
+		}
+		pairs = append(pairs, p)
 	}
 	return pairs, nil
 }

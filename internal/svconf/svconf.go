@@ -49,18 +49,12 @@ type Config struct {
 	// says otherwise; "" without servers.
 	ServerURL string
 
+	byName  map[string]*Section
 	defined []pair // by environment= of [supervisord], now and earlier
 }
 
 // Section returns the section of that name, or nil.
-func (c *Config) Section(name string) *Section {
-	for _, s := range c.Sections {
-		if s.Name == name {
-			return s
-		}
-	}
-	return nil
-}
+func (c *Config) Section(name string) *Section { return c.byName[name] }
 
 // Source returns where an option of a section stands: in [DEFAULT], if that is
 // where it comes from. It is zero if the option isn't given; with option "" it
