@@ -478,9 +478,24 @@ func (g *generator) mutate(text string) string {
 	return strings.Join(list, "")
 }
 
+// long makes a file of many kilobytes, with bytes that are no UTF-8 somewhere.
+func (g *generator) long() string {
+	text := g.of("", "[supervisord]\n", "stray\n")
+	for n := 6000 + g.IntN(20000); len(text) < n; {
+		text += g.of("# comment żółw\n", "#é", "\n#😀", "\n\n", "# "+strings.Repeat("x", g.IntN(300))+"\n")
+	}
+	text += "\n" + g.of("bare", "[program:a]") + "\ncommand=x\n"
+	at := g.IntN(len(text))
+	return text[:at] + g.of("\xff", "\xc3", "\xe2\x82", "\xe2\x28\xa1", "\xf0\x9f\x98", "\xed\xa0\x80", "\xc0\xaf", "\xf5", "\xf4\x90", "\xf0\x80", "\xe0\x9f\xbf", "") + text[at:]
+}
+
 // files makes the files of a configuration.
 func (g *generator) files() (files map[string]string, fragment bool) {
 	switch g.IntN(7) {
+	case 4:
+		if g.one(8) { // longer than what Python decodes at once
+			return map[string]string{"supervisord.conf": g.long()}, false
+		}
 	case 5, 6:
 		text := g.mutate(g.seeds[g.IntN(len(g.seeds))])
 		if strings.Contains(text, "[supervisord]") {

@@ -118,8 +118,8 @@ func (m *meter) spend(n int) error {
 	return nil
 }
 
-// errTooLong: Python would go on until its memory ends.
-var errTooLong = problem{message: "the expansions come to more than tend takes", hint: "make them shorter", ours: true}
+// errTooLong ends what Python would go on with until its memory ends.
+var errTooLong = problem{message: "the configuration comes to more than tend takes", hint: "fewer processes, or shorter values", ours: true}
 
 // expand replaces the % expressions of s, whose option is called name in
 // messages.

@@ -342,12 +342,15 @@ func (r *reader) process(p *Process, environment, nameFormat string) {
 	known := scope{inner: r.names}
 	text, err := expand(environment, known, "environment", &r.l.meter)
 	r.fail("environment", err)
-	r.fail("environment", r.l.meter.spend(len(text)))
 	if r.err != nil {
 		return
 	}
 	pairs, err := parseEnvironment(text)
 	r.fail("environment", err)
+	r.fail("environment", r.l.meter.spend(len(text)+64*len(pairs)))
+	if r.err != nil {
+		return
+	}
 	p.Environment = make(map[string]string, len(pairs))
 	for _, v := range pairs {
 		p.Environment[v.name] = v.value
@@ -374,13 +377,10 @@ func (r *reader) process(p *Process, environment, nameFormat string) {
 		return
 	}
 	p.Command = command
-	r.fail("command", r.l.meter.spend(len(command)))
-	if r.err != nil {
-		return
-	}
 	if p.Argv, err = SplitCommand(command); err != nil {
 		p.ArgvError = err.Error()
 	}
+	r.fail("command", r.l.meter.spend(len(command)+24*len(p.Argv)))
 	p.Name, err = expand(nameFormat, known, "process_name", &r.l.meter)
 	r.fail("process_name", err)
 }

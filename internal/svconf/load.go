@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	// maxText is how many bytes all that is expanded, and all that each process has
-	// for itself, may come to.
+	// maxText is how many bytes may come together of what the files hold, of what is
+	// expanded, and of what each process has for itself.
 	maxText = 64 << 20
 
 	// maxProcesses is how many processes all groups together may have.
@@ -167,11 +167,19 @@ func (l *load) readRoot() bool {
 		return false
 	}
 	l.config.Files = append(l.config.Files, l.absolute(path))
-	if err := l.file.read(path, text); err != nil {
+	if err := l.parse(path, text); err != nil {
 		l.sayError(path, err)
 		return false
 	}
 	return true
+}
+
+// parse adds what a file holds.
+func (l *load) parse(file string, text []byte) error {
+	if err := l.meter.spend(len(text)); err != nil {
+		return err
+	}
+	return l.file.read(file, text)
 }
 
 // reason returns why a file can't be read, without the name that the caller has
@@ -238,7 +246,7 @@ func (l *load) include(source Source, pattern string) bool {
 			say(Warning, true, "cannot read "+file+", it is left out: "+reason(err))
 		} else {
 			l.config.Files = append(l.config.Files, file)
-			if err := l.file.read(file, text); err != nil {
+			if err := l.parse(file, text); err != nil {
 				l.sayError(file, err)
 				return false
 			}

@@ -33,7 +33,7 @@ type Accounts interface {
 type OS struct{}
 
 // maxFile is the largest file that is read, in bytes.
-const maxFile = 64 << 20
+const maxFile = 16 << 20
 
 // ReadFile reads a file, which may be a pipe as a shell makes one of <(command),
 // but not one without end.
