@@ -52,7 +52,10 @@ for line in sys.stdin:
         r = reference.child(q)
     except BaseException as e:
         r = {'ok': False, 'kind': 'crash', 'error': repr(e)}
-    out.write(json.dumps(r, default=str) + '\n')
+    answer = json.dumps(r, default=str)
+    if len(answer) > 16 << 20:
+        answer = '{"kind": "huge"}'
+    out.write(answer + '\n')
     out.flush()
 `
 
@@ -69,7 +72,8 @@ func startSupervisord(t *testing.T) *supervisord {
 	if err := exec.Command(python, "-c", "import supervisor.options").Run(); err != nil {
 		t.Skipf("no supervisor to compare with (apt-get install supervisor): %v", err)
 	}
-	cmd := exec.Command(python, "-c", driver, tools)
+	// Its life ends with the test, even in the middle of an answer.
+	cmd := exec.CommandContext(t.Context(), python, "-c", driver, tools)
 	cmd.Stderr = os.Stderr
 	cmd.Env = baseEnv
 	in, err := cmd.StdinPipe()
@@ -85,9 +89,7 @@ func startSupervisord(t *testing.T) *supervisord {
 	}
 	t.Cleanup(func() {
 		in.Close()
-		if err := cmd.Wait(); err != nil {
-			t.Error(err)
-		}
+		_ = cmd.Wait() // it was killed
 	})
 	s := &supervisord{in, bufio.NewScanner(out)}
 	s.out.Buffer(nil, 64<<20)
@@ -153,10 +155,13 @@ func TestDiffer(t *testing.T) {
 		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
-		got := understood(opts)
+		if want["kind"] == "huge" {
+			continue // thousands of processes are like one
+		}
+		got := understood(opts, form{strict})
 		if strict {
-			forgetAccounts(want)
-			forgetAccounts(got)
+			forgetObjects(want)
+			forgetObjects(got)
 		}
 		if said := fmt.Sprint(got["infos"], got["error"]); !strict && (strings.Contains(said, "Invalid socket_owner value") || strings.Contains(said, "Invalid sockchown value")) ||
 			strings.Contains(said, "\""+w.here()+"\" during parsing") {
@@ -165,7 +170,8 @@ func TestDiffer(t *testing.T) {
 		if want["kind"] == "traceback" && got["ok"] == false {
 			continue // supervisord dies, without words of its own
 		}
-		if text, _ := want["error"].(string); strict && (strings.Contains(text, "cannot be resolved") || strings.Contains(text, "EntryPoint") || strings.Contains(text, "Invalid module name")) {
+		ctl, _ := want["supervisorctl"].(object)
+		if text := fmt.Sprint(want["error"], ctl["error"]); strict && (strings.Contains(text, "cannot be resolved") || strings.Contains(text, "EntryPoint") || strings.Contains(text, "Invalid module name")) {
 			continue // it looked for Python objects
 		}
 		cutNumbers(want)
@@ -207,22 +213,22 @@ func cutNumbers(v any) any {
 	return v
 }
 
-// forgetAccounts takes out what the reference prints as numbers if it looks users
-// up, and as names if it doesn't; and what has to be importable for it.
-func forgetAccounts(v any) {
+// forgetObjects takes out what the reference prints in words of its own if it has
+// loaded it.
+func forgetObjects(v any) {
 	switch v := v.(type) {
 	case object:
 		for key := range v {
 			switch key {
-			case "user", "owner", "chown", "supervisorctl", "factory", "result_handler":
+			case "factory", "result_handler":
 				delete(v, key)
 			default:
-				forgetAccounts(v[key])
+				forgetObjects(v[key])
 			}
 		}
 	case []any:
 		for _, item := range v {
-			forgetAccounts(item)
+			forgetObjects(item)
 		}
 	}
 }

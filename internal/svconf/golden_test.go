@@ -101,7 +101,7 @@ func TestGoldenReference(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := understood(opts)
+		got := understood(opts, form{})
 		delete(want, "ignored")
 		delete(got, "ignored")
 		if diff := compare(want, got); diff != "" {
@@ -127,7 +127,7 @@ func dump(opts Options) string {
 	plain := Process{Command: "x", Argv: []string{"x"}, Environment: c.Daemon.Environment, Priority: 999, AutoStart: true, AutoRestart: Unexpected,
 		StartSecs: 1, StartRetries: 3, ExitCodes: []int{0}, StopSignal: 15, StopWaitSecs: 10,
 		Stdout: Channel{Log: LogFile{Kind: LogAuto}, MaxBytes: 50 << 20, Backups: 10}, Stderr: Channel{Log: LogFile{Kind: LogAuto}, MaxBytes: 50 << 20, Backups: 10}}
-	usual := processObject(&plain, "")
+	usual := form{}.process(&plain, "")
 	fmt.Fprintf(&b, "[supervisord] %s:%d\n", c.Source("supervisord", "").File, c.Source("supervisord", "").Line)
 	daemon := daemonObject(c)
 	plainly, _ := Load(newWorldOf("[supervisord]\n").options())
@@ -140,11 +140,11 @@ func dump(opts Options) string {
 	}
 	for _, g := range c.Groups {
 		fmt.Fprintf(&b, "group %q, %s, priority %d, of [%s] %s:%d\n", g.Name, g.Kind, g.Priority, g.Section, c.Source(g.Section, "").File, c.Source(g.Section, "").Line)
-		group := groupObject(g)
+		group := form{}.group(g)
 		write(&b, "  ", group, object{}, []string{"name", "type", "priority", "processes"})
 		for _, p := range g.Processes {
 			fmt.Fprintf(&b, "  process %q, of [%s], command %s:%d\n", p.Name, p.Section, c.Source(p.Section, "command").File, c.Source(p.Section, "command").Line)
-			write(&b, "    ", processObject(p, ""), usual, []string{"name", "command"})
+			write(&b, "    ", form{}.process(p, ""), usual, []string{"name", "command"})
 		}
 	}
 	for _, i := range c.Ignored {

@@ -16,8 +16,12 @@ import (
 // object is a JSON object of the reference.
 type object = map[string]any
 
+// A form is how the reference prints accounts: as numbers if it looks them up, or
+// else as they are written.
+type form struct{ numbers bool }
+
 // understood returns what Load makes of a file, in the form of the reference.
-func understood(opts Options) object {
+func understood(opts Options, f form) object {
 	c, diagnostics := Load(opts)
 	r := object{"ok": c != nil}
 	said := func(severity Severity) []any {
@@ -48,7 +52,7 @@ func understood(opts Options) object {
 		if s.File == "" {
 			o["type"], o["host"], o["port"] = "inet", s.Host, s.Port
 		} else {
-			o["type"], o["file"], o["chmod"], o["chown"] = "unix", s.File, octal(s.Chmod), ownerObject(s.Chown, "")
+			o["type"], o["file"], o["chmod"], o["chown"] = "unix", s.File, octal(s.Chmod), f.owner(s.Chown, "")
 		}
 		servers = append(servers, o)
 	}
@@ -60,7 +64,7 @@ func understood(opts Options) object {
 	r["rpcinterfaces"] = plugins
 	groups := []any{}
 	for _, g := range c.Groups {
-		groups = append(groups, groupObject(g))
+		groups = append(groups, f.group(g))
 	}
 	r["groups"] = groups
 	ignored := object{}
@@ -103,12 +107,14 @@ func account(a *Account) any {
 	return a.Name
 }
 
-// ownerObject is an owner as the reference prints it, which doesn't look up whom
-// it names. One that follows from the user is the user twice.
-func ownerObject(o *Owner, user string) any {
+// owner is an owner as the reference prints it. One that follows from the user is
+// the user twice, if it isn't looked up.
+func (f form) owner(o *Owner, user string) any {
 	switch {
 	case o == nil:
 		return nil
+	case f.numbers:
+		return []any{o.UID, o.GID}
 	case o.Name == "":
 		return []any{user, user}
 	}
@@ -129,7 +135,7 @@ func daemonObject(c *Config) object {
 	return o
 }
 
-func groupObject(g *Group) object {
+func (f form) group(g *Group) object {
 	o := object{"name": g.Name, "type": string(g.Kind), "priority": g.Priority}
 	class := map[GroupKind]string{Programs: "ProcessConfig", Listeners: "EventListenerConfig", FastCGI: "FastCGIProcessConfig"}[g.Kind]
 	switch g.Kind {
@@ -142,19 +148,19 @@ func groupObject(g *Group) object {
 			if len(g.Processes) > 0 && g.Processes[0].User != nil {
 				user = g.Processes[0].User.Name
 			}
-			socket["mode"], socket["owner"] = octal(g.Socket.Mode), ownerObject(g.Socket.Owner, user)
+			socket["mode"], socket["owner"] = octal(g.Socket.Mode), f.owner(g.Socket.Owner, user)
 		}
 		o["socket"] = socket
 	}
 	processes := []any{}
 	for _, p := range g.Processes {
-		processes = append(processes, processObject(p, class))
+		processes = append(processes, f.process(p, class))
 	}
 	o["processes"] = processes
 	return o
 }
 
-func processObject(p *Process, class string) object {
+func (f form) process(p *Process, class string) object {
 	o := object{
 		"name": p.Name, "class": class, "command": p.Command, "directory": p.Directory, "umask": nil, "user": account(p.User),
 		"priority": p.Priority, "autostart": p.AutoStart, "autorestart": string(p.AutoRestart), "startsecs": p.StartSecs,
@@ -166,6 +172,9 @@ func processObject(p *Process, class string) object {
 		o["argv_error"] = p.ArgvError
 	} else {
 		o["argv"] = p.Argv
+	}
+	if p.User != nil && f.numbers {
+		o["user"] = p.User.UID
 	}
 	if p.Umask != nil {
 		o["umask"] = octal(*p.Umask)
@@ -270,7 +279,7 @@ func TestReference(t *testing.T) {
 					}
 					want := expected(t, strings.TrimSuffix(file, ".conf")+".expected.json")
 					w := rootOrFragment(string(text), want["mode"].(string))
-					if diff := compare(want, understood(w.options(assumed(string(text))...))); diff != "" {
+					if diff := compare(want, understood(w.options(assumed(string(text))...), form{})); diff != "" {
 						t.Error(diff)
 					}
 				})
@@ -302,7 +311,7 @@ func TestReferenceTrees(t *testing.T) {
 			if root := roots[which]; root != "" {
 				opts.Path = w.here() + "/" + root
 			}
-			if diff := compare(want, understood(opts)); diff != "" {
+			if diff := compare(want, understood(opts, form{})); diff != "" {
 				t.Error(diff)
 			}
 		})
