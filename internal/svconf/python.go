@@ -135,7 +135,7 @@ func parseInt(s string, base int) (number, error) {
 		}
 		return number{}, problem{message: fmt.Sprintf("invalid literal for int() with base %d: %s", base, shown), hint: "write a whole number"}
 	}
-	digits := strip(s)
+	digits := strings.TrimSpace(s) // not strip: these are the blanks of C
 	sign := ""
 	if digits != "" && (digits[0] == '-' || digits[0] == '+') {
 		sign, digits = digits[:1], digits[1:]

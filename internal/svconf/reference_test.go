@@ -86,7 +86,8 @@ func understood(opts Options, f form) object {
 		if ctl != nil {
 			r["supervisorctl"] = object{"serverurl": ctl.ServerURL, "username": ctl.Username, "password": ctl.Password, "prompt": ctl.Prompt, "history_file": ctl.HistoryFile}
 		} else {
-			r["supervisorctl"] = object{"error": diagnostics[0].Message}
+			i := slices.IndexFunc(diagnostics, func(d Diagnostic) bool { return d.Severity == Error })
+			r["supervisorctl"] = object{"error": diagnostics[i].Message}
 		}
 	}
 	return normal(r)
