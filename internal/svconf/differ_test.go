@@ -29,7 +29,7 @@ const python = "/usr/bin/python3"
 // driver asks the reference in one process: for each line on its standard input
 // it answers with a line.
 const driver = `
-import sys, os, json
+import sys, os, json, signal, resource
 sys.path.insert(0, sys.argv[1])
 sys.dont_write_bytecode = True
 import reference
@@ -38,6 +38,11 @@ sys.stdout = sys.stderr
 # A relaxed question leaves its changes behind in the modules.
 import supervisor.options as O, supervisor.datatypes as D
 kept = [(x, dict(vars(x))) for x in (O, D)] + [(O.Options, {'import_spec': O.Options.import_spec})]
+# supervisord goes on for ever with a billion processes.
+class TooLong(BaseException): pass
+def too_long(*_): raise TooLong()
+signal.signal(signal.SIGALRM, too_long)
+resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
 for line in sys.stdin:
     q = json.loads(line)
     os.environ.clear()
@@ -48,11 +53,13 @@ for line in sys.stdin:
         for k in was:
             if vars(x).get(k) is not was[k]:
                 setattr(x, k, was[k])
+    signal.alarm(10)
     try:
         r = reference.child(q)
     except BaseException as e:
         r = {'ok': False, 'kind': 'crash', 'error': repr(e)}
-    answer = json.dumps(r, default=str)
+    signal.alarm(0)
+    answer = json.dumps(r, default=str) if not str(r.get('error')).startswith(('TooLong', 'MemoryError')) else '{"kind": "huge"}'
     if len(answer) > 16 << 20:
         answer = '{"kind": "huge"}'
     out.write(answer + '\n')
@@ -156,14 +163,14 @@ func TestDiffer(t *testing.T) {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
 		if want["kind"] == "huge" {
-			continue // thousands of processes are like one
+			continue // too many processes for Python
 		}
 		got := understood(opts, form{strict})
 		if strict {
 			forgetObjects(want)
 			forgetObjects(got)
 		}
-		if said := fmt.Sprint(got["infos"], got["error"]); !strict && (strings.Contains(said, "Invalid socket_owner value") || strings.Contains(said, "Invalid sockchown value")) ||
+		if said := fmt.Sprint(got["infos"], got["error"]); !strict && (strings.Contains(said, "Invalid socket_owner value") || strings.Contains(said, "Invalid sockchown value") || strings.Contains(said, "Invalid user id")) ||
 			strings.Contains(said, "\""+w.here()+"\" during parsing") {
 			continue // the reference doesn't ask for these
 		}
