@@ -26,6 +26,7 @@ var rooms = map[string]string{
 	"cmd/tend-docs":        "*",
 	"internal/spec":        "",
 	"internal/conf":        "internal/spec",
+	"internal/svconf":      "",
 	"internal/event":       "internal/spec",
 	"internal/unit":        "internal/spec internal/event",
 	"internal/engine":      "internal/spec internal/unit internal/event",
