@@ -170,6 +170,7 @@ type step struct {
 	log       bool     // what is shown is a log: only that there is something counts
 	sorted    bool     // the order of lines isn't fixed
 	noStderr  bool     // Python says more there
+	retry     bool     // supervisord breaks some connections while it shuts down
 }
 
 // outcome is what came of it.
@@ -210,6 +211,7 @@ func (d *daemon) run(path string, ours bool, s step) outcome {
 		stdin.Close()
 	}
 	var out bytes.Buffer
+	interrupted := s.interrupt != ""
 	for piece := make([]byte, 4096); ; {
 		n, err := stdout.Read(piece)
 		out.Write(piece[:n])
@@ -226,7 +228,7 @@ func (d *daemon) run(path string, ours bool, s step) outcome {
 	if err != nil && !errors.As(err, &exit) {
 		d.t.Error(err)
 	}
-	return outcome{cmd.ProcessState.ExitCode(), d.mask(out.String(), s), d.mask(stderr.String(), s)}
+	return outcome{cmd.ProcessState.ExitCode(), d.mask(out.String(), s, interrupted), d.mask(stderr.String(), s, interrupted)}
 }
 
 // masks are what differs from one run to the next.
@@ -243,20 +245,23 @@ var masks = []struct {
 	{regexp.MustCompile(`(?m)^((?:\S.*> )?(?:backoff|crasher|badexit|oneshot|quick) ).*$`), "$1 (varies)"},
 }
 
-func (d *daemon) mask(text string, s step) string {
+func (d *daemon) mask(text string, s step, interrupted bool) string {
 	text = strings.NewReplacer(d.dir, "{DIR}", d.port, "{PORT}").Replace(text)
 	for _, m := range masks {
 		text = m.re.ReplaceAllString(text, m.by)
 	}
-	if s.log {
-		lines := strings.SplitAfter(text, "\n")
-		text = "nothing"
-		if n := len(lines); n > 3 {
-			text = lines[0] + "LOG\n" + strings.Join(lines[n-2:], "")
-			if !strings.HasPrefix(lines[0], "==>") {
-				text = "LOG\n" + strings.Join(lines[n-2:], "")
-			}
+	if s.log && text != "" {
+		header := ""
+		if strings.HasPrefix(text, "==>") {
+			header, _, _ = strings.Cut(text, "\n")
 		}
+		end := ""
+		// Where SIGINT finds it within its own reading, supervisorctl takes it for
+		// an error of the connection, and ends without this. TestRecorded has it.
+		if strings.HasSuffix(text, "\n\n") && !interrupted {
+			end = " and an empty line"
+		}
+		text = header + " LOG" + end
 	}
 	if s.sorted {
 		lines := strings.Split(text, "\n")
@@ -303,24 +308,24 @@ func TestBesideSupervisorctl(t *testing.T) {
 			if s.before != nil {
 				both(s.before)
 			}
-			results := make(map[*daemon]outcome)
-			var mu sync.Mutex
-			both(func(d *daemon) {
-				o := d.run(real, d == ours, s)
-				mu.Lock()
-				defer mu.Unlock()
-				results[d] = o
-			})
+			var want, got outcome
+			compare := func() {
+				both(func(d *daemon) {
+					if d == ours {
+						got = d.run(real, true, s)
+					} else {
+						want = d.run(real, false, s)
+					}
+				})
+			}
+			compare()
+			for try := 0; s.retry && want != got && try < 5; try++ {
+				compare()
+			}
 			if s.after != nil {
 				both(s.after)
 			}
-			want, got := results[theirs], results[ours]
-			// Where SIGINT finds it within its own reading, supervisorctl takes it for
-			// an error of the connection.
-			for try := 0; s.interrupt != "" && want != got && try < 5; try++ {
-				want = theirs.run(real, false, s)
-			}
-			if s.noStderr {
+			if s.noStderr || s.interrupt != "" {
 				want.stderr, got.stderr = "", ""
 			}
 			if want != got {
@@ -488,7 +493,11 @@ func steps() []step {
 	add(
 		step{args: "signal CONT all", sorted: true},
 		step{args: "clear all", sorted: true},
-		step{args: "tail talker", log: true}, step{args: "tail -20 talker", log: true}, step{args: "tail talker stderr", log: true}, step{args: "tail talker STDERR", log: true}, step{args: "tail talker stdout stderr", log: true}, step{args: "tail --5 talker", log: true},
+		step{args: "tail talker", log: true, before: func(d *daemon) {
+			mark := d.mark() // its logs have just been cleared
+			d.await(mark, "out-")
+			d.await(mark, "err-")
+		}}, step{args: "tail -20 talker", log: true}, step{args: "tail talker stderr", log: true}, step{args: "tail talker STDERR", log: true}, step{args: "tail talker stdout stderr", log: true}, step{args: "tail --5 talker", log: true},
 		step{args: "maintail", log: true}, step{args: "maintail -100", log: true}, step{args: "maintail -1_00", log: true},
 		step{args: "tail -f talker", log: true, interrupt: "out-"},
 		step{args: "tail -f talker stderr", log: true, interrupt: "err-"},
@@ -496,7 +505,7 @@ func steps() []step {
 	)
 	// The log of cat holds what was typed before, so that fg shows it in any case.
 	add(
-		step{args: "fg cat", stdin: "typed line\n", interrupt: "typed line\n", noStderr: true},
+		step{args: "fg cat", stdin: "typed line\n", interrupt: "typed line\n"},
 		step{args: "fg nope", stdin: "x\n"},
 	)
 	add(
@@ -551,7 +560,7 @@ func steps() []step {
 	)
 	for _, address := range []string{"unix:///tmp/nonexistent.sock", "http://127.0.0.1:1", "http://nohost.invalid:1", "localhost:9001", "https://localhost", "http://h:x", "http://h:99999", "unix://{DIR}", "unix://{DIR}/ctl.conf", "unix://{DIR}/ctl.conf/x", "unix://"} {
 		for _, args := range []string{"status", "status x", "start x", "stop x", "restart x", "signal CONT x", "pid", "avail", "reread", "update", "add x", "remove x", "tail x", "maintail", "clear x", "fg x", "version", "reload", "shutdown", "open " + address} {
-			if args == "status" || address == "unix:///tmp/nonexistent.sock" || address == "http://127.0.0.1:1" && args != "status x" {
+			if args == "status" || address == "unix:///tmp/nonexistent.sock" || address == "http://127.0.0.1:1" && slices.Contains([]string{"pid", "reread", "shutdown"}, args) {
 				add(step{args: args, flags: url(address)})
 			}
 		}
@@ -626,9 +635,11 @@ func steps() []step {
 		}},
 		step{args: "status"},
 		step{args: "shutdown"},
-		step{args: "shutdown"},
-		step{args: "reload"}, step{args: "status"}, step{args: "pid"}, step{args: "start cat"}, step{args: "avail"}, step{args: "reread"}, step{args: "update"}, step{args: "add x"},
-		step{args: "remove x"},
+	)
+	for _, args := range []string{"shutdown", "reload", "status", "pid", "start cat", "avail", "reread", "update", "add x", "remove x"} {
+		add(step{args: args, retry: true})
+	}
+	add(
 		step{args: "status", before: (*daemon).ended},
 		step{args: "shutdown"},
 		step{stdin: "status\nstart x\nshutdown\ny\nquit\n"},
