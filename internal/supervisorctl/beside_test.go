@@ -218,6 +218,10 @@ func (d *daemon) run(path string, ours bool, s step) outcome {
 		if s.interrupt != "" && strings.Contains(out.String(), s.interrupt) {
 			s.interrupt = ""
 			_ = cmd.Process.Signal(os.Interrupt)
+			if !ours {
+				// Python sees it only with the next byte if it wasn't reading yet.
+				stdin.Close()
+			}
 		}
 		if err != nil {
 			break
