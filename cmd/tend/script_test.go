@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -362,6 +363,74 @@ func killDaemon(pidFile string) {
 	unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(patience.Milliseconds()))
 }
 
+// manager does what systemd does for a unit with FileDescriptorStoreMax=,
+// KillMode=process and Restart=on-failure (sd_notify(3), sd_listen_fds(3)).
+func manager(command []string) {
+	check := func(err error) {
+		if err != nil {
+			panic(err)
+		}
+	}
+	dir, err := os.Getwd()
+	check(err)
+	check(unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: filepath.Join(dir, "notify")})
+	check(err)
+	type stored struct {
+		name string
+		file *os.File
+	}
+	var mu sync.Mutex
+	var store []stored
+	go func() {
+		buf, rights := make([]byte, 4096), make([]byte, unix.CmsgSpace(4*16))
+		for {
+			n, rn, _, _, err := socket.ReadMsgUnix(buf, rights)
+			if err != nil {
+				return
+			}
+			var fds []int
+			if list, err := unix.ParseSocketControlMessage(rights[:rn]); err == nil && len(list) > 0 {
+				fds, _ = unix.ParseUnixRights(&list[0])
+			}
+			text := "\n" + string(buf[:n]) + "\n"
+			_, after, _ := strings.Cut(text, "\nFDNAME=")
+			name, _, _ := strings.Cut(after, "\n")
+			mu.Lock()
+			if strings.Contains(text, "\nFDSTOREREMOVE=1\n") {
+				store = slices.DeleteFunc(store, func(s stored) bool { return s.name == name && s.file.Close() == nil })
+			}
+			if strings.Contains(text, "\nFDSTORE=1\n") {
+				for _, fd := range fds {
+					store = append(store, stored{name, os.NewFile(uintptr(fd), name)})
+				}
+			}
+			mu.Unlock()
+		}
+	}()
+	for {
+		cmd := exec.Command("sh", append([]string{"-c", `LISTEN_PID=$$ exec "$@"`, "sh"}, command...)...)
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		var names []string
+		mu.Lock()
+		for _, s := range store {
+			names = append(names, s.name)
+			cmd.ExtraFiles = append(cmd.ExtraFiles, s.file)
+		}
+		mu.Unlock()
+		cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+filepath.Join(dir, "notify"), "FDSTORE=100",
+			fmt.Sprintf("LISTEN_FDS=%d", len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
+		if cmd.Run() == nil {
+			return
+		}
+		for { // what was its child is ours now
+			if pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); pid <= 0 || err != nil {
+				break
+			}
+		}
+	}
+}
+
 // child is a program to be guarded that a shell can't play.
 func child() {
 	mode := os.Args[1]
@@ -399,6 +468,9 @@ func child() {
 			fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: tend\r\n\r\n", path)
 			defer c.Close()
 		}
+	case "manager": // start COMMAND... as a service manager that stores descriptors
+		manager(os.Args[2:])
+		return
 	case "leftover": // end without removing the socket
 		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: os.Getenv("TEND_SOCKET")})
 		if err != nil {

@@ -65,7 +65,7 @@ func TestTorture(t *testing.T) {
 
 // faultPoints are places at which the daemon dies by itself, and about how often
 // it passes them before that. See package fault.
-var faultPoints = []string{"ledger.written,400", "proc.cloned,8", "proc.born,8", "daemon.saved,40", "daemon.settling,20",
+var faultPoints = []string{"ledger.written,2000", "proc.cloned,8", "proc.born,8", "daemon.saved,1000", "daemon.settling,500",
 	"logs.staged,400", "logs.written,400", "logs.spliced,400", "logs.rotated,5", "*,2000"}
 
 // victim is one torture.

@@ -123,6 +123,14 @@ func (d *Daemon) start(f engine.Spawn, s spawned, logDir string) spawned {
 		d.putBorn(tree, born{Gen: f.Gen, Identity: id, Cgroup: cgroup, Out: inodeOf(s.out), Err: inodeOf(s.err)})
 	}
 	s.process, s.failure = d.run(attempt, s.out, s.err)
+	if _, ok := d.keeper.(fdStore); ok && s.failure == nil {
+		// A manager isn't told how programs end whose parent it becomes, but the
+		// kernel tells whoever holds a pidfd.
+		if fd, err := unix.PidfdOpen(s.process.Pid(), 0); err == nil { // not reaped before the loop knows of it
+			d.keep(keptProcess+tree, fd)
+			unix.Close(fd)
+		}
+	}
 	return s
 }
 
