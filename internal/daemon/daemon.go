@@ -354,7 +354,7 @@ func (d *Daemon) openLedger() error {
 		d.keep(name, int(l.file.Fd()))
 	}
 	if err := d.lock.write(d.mainPID(), d.pid, d.guarded); err != nil {
-		return err
+		d.notices = append(d.notices, err.Error()) // they are for people; the lock is what counts
 	}
 	l, values, notice, err := ledger.Open(filepath.Join(d.place.state, "ledger"))
 	if err != nil {

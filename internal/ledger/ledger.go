@@ -79,10 +79,11 @@ func Open(path string) (l *Ledger, values map[string][]byte, notice string, err 
 	values, whole, why := replay(data)
 	if why != "" {
 		aside := path + ".set-aside"
-		if err := os.WriteFile(aside, data, 0o600); err != nil {
-			return nil, nil, "", fmt.Errorf("cannot set the ledger aside (%s): %w", why, err)
-		}
 		notice = fmt.Sprintf("%s %s; what could be read of it counts, all of it is in %s", path, why, aside)
+		if err := os.WriteFile(aside, data, 0o600); err != nil { // no reason not to go on
+			notice = fmt.Sprintf("%s %s; what could be read of it counts; it can't be set aside: %v", path, why, err)
+			os.Remove(aside)
+		}
 	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -270,6 +271,7 @@ func (l *Ledger) commit() error {
 		}
 	}
 	if _, err := l.file.WriteAt(l.pending, l.size); err != nil {
+		l.file.Truncate(l.size) // of half a frame; if that fails, it is tried again
 		return l.failure(err)
 	}
 	fault.Point("ledger.written")
