@@ -127,8 +127,22 @@ func treeName(name string) string {
 }
 
 // openTree returns a descriptor of an instance's cgroup, made if need be.
+//
+// One that has been killed once is made anew. Since a race between fork and
+// cgroup.kill was mended in Linux 6.14 (and in the stable ones of that time), the
+// kernel counts the kills of a cgroup, and clone3 compares the count of the
+// caller's cgroup to that of the one that the child is born into: whatever is
+// born into a cgroup that was ever killed is killed as well. So it was still in
+// 6.18. One that an earlier daemon has left may have been.
 func (h *Host) openTree(name string) (int, error) {
 	dir := h.treeDir(name)
+	h.mu.Lock()
+	fresh := h.fresh[name]
+	h.fresh[name] = true
+	h.mu.Unlock()
+	if !fresh {
+		removeCgroup(dir) // it is empty, or isn't there
+	}
 	for {
 		fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		if err != unix.ENOENT {
@@ -144,8 +158,16 @@ func (h *Host) openTree(name string) (int, error) {
 // an instance that is gone for good, with its tree empty.
 func (h *Host) Forget(name string) {
 	if h.caps.Cgroup != "" {
+		h.stale(name)
 		removeCgroup(h.treeDir(name))
 	}
+}
+
+// stale notes that the cgroup of an instance isn't to be used again.
+func (h *Host) stale(name string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.fresh, name)
 }
 
 // RemoveTree removes the cgroup folder of an adopted process whose tree is empty,

@@ -140,6 +140,7 @@ type Host struct {
 	procs  map[int32]*Process // running attempts by pid
 	left   map[int32]leftover // by pid: kept alive by no leader (no cgroup)
 	events map[int32]*Process // by descriptor: cgroup.events of trees with Left
+	fresh  map[string]bool    // names of instances whose cgroup was never killed, see openTree
 
 	creds struct { // see keepDumpable
 		sync.Mutex
@@ -197,6 +198,7 @@ func Open(c Config) (_ *Host, err error) {
 		procs:    make(map[int32]*Process),
 		left:     make(map[int32]leftover),
 		events:   make(map[int32]*Process),
+		fresh:    make(map[string]bool),
 		spawners: make(chan *spawner, spawnerCount),
 	}
 	defer func() {

@@ -476,10 +476,13 @@ func (h *Host) try(clone3 bool, cgroup int) error {
 		return fmt.Errorf("cannot make a process: %w", err)
 	}
 	sp.wait()
-	waitid(unix.P_PIDFD, int(sp.pidfd), unix.WEXITED, nil)
+	info, _ := waitid(unix.P_PIDFD, int(sp.pidfd), unix.WEXITED, nil)
 	h.caps.Pidfs = onPidfs(int(sp.pidfd))
 	_, h.caps.ExitInfo = exitInfo(int(sp.pidfd))
 	unix.Close(int(sp.pidfd))
+	if info.code != cldExited && cgroup >= 0 {
+		return errors.New("what is born there is killed at once") // see openTree: our own cgroup has been killed once
+	}
 	if errno := syscall.Errno(sp.calls[0].err); errno != 0 {
 		return fmt.Errorf("cannot give a process its own descriptors: close_range: %w; Linux 5.9 or newer is needed, and a seccomp filter that allows it", errno)
 	}

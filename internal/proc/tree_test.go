@@ -339,3 +339,32 @@ func TestChildren(t *testing.T) {
 		w.emptied(e.Tag)
 	}
 }
+
+// TestAfterKill: an instance whose tree was killed lives when it is started
+// again, and so when another host does that, which finds its cgroup.
+func TestAfterKill(t *testing.T) {
+	inEachMode(t, func(t *testing.T, w *world) {
+		for round := range 3 {
+			r, out := pipe(t)
+			a := w.helper(out, "shield")
+			a.Name = "killed:0"
+			p := w.spawn(a)
+			readPid(t, r) // of the child, which is up
+			if err := p.Signal(0); err != nil {
+				t.Fatalf("round %d: it isn't alive: %v", round, err)
+			}
+			if err := p.KillTree(); err != nil {
+				t.Fatal(err)
+			}
+			if e := w.ended(); e.Left {
+				w.emptied(a.Tag)
+			}
+			if round == 1 { // as an earlier host has left it
+				w.mu.Lock()
+				clear(w.fresh)
+				w.mu.Unlock()
+			}
+		}
+		w.Forget("killed:0")
+	})
+}
