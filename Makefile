@@ -4,7 +4,7 @@ GO ?= go
 export CGO_ENABLED ?= 0
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
-.PHONY: build run test lint race fuzz sim bench generate clean
+.PHONY: build run test lint race fuzz sim bench test-old-kernel generate clean
 
 build: ## the static binary, bin/tend
 	$(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/tend ./cmd/tend
@@ -32,6 +32,9 @@ sim: ## a long run of the simulated world
 
 bench: build ## tend, the bare limit and the peers, side by side
 	$(GO) run ./bench -tend bin/tend
+
+test-old-kernel: ## the tests on Linux 6.1, in an emulated machine
+	scripts/old-kernel
 
 generate: ## what is made from the code: the reference pages, the schema, the API's description
 	$(GO) test ./internal/conf -run Schema -update

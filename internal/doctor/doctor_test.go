@@ -407,7 +407,7 @@ func TestGuarantees(t *testing.T) {
 		}
 		return list
 	}
-	all := append(has("cgroup.make", "cgroup.kill", "kernel.subreaper", "kernel.pidfd_handle", "kernel.exit_info", "logs.splice"),
+	all := append(has("cgroup.make", "cgroup.kill", "kernel.subreaper", "kernel.pidfs", "kernel.exit_info", "logs.splice"),
 		api.Finding{ID: "descriptors.limit", Area: "descriptors", Level: "ok", Value: 1900},
 		api.Finding{ID: "processes.room", Area: "processes", Level: "ok", Value: 30000})
 	without := func(id string) []api.Finding {
@@ -449,6 +449,12 @@ func TestGuarantees(t *testing.T) {
 				t.Errorf("got %s, want %s", s, test.want)
 			}
 		})
+	}
+	// Programs are known by what there is, and pidfs is older than its handles.
+	for want, findings := range map[string][]api.Finding{"numbers in pidfs": all, "pid, start time and boot": without("kernel.pidfs")} {
+		if g := Guarantees(findings, nil)[1]; g.ID != api.GuaranteeCrash || !strings.Contains(g.Why, want) {
+			t.Errorf("programs aren't known by %s: %s", want, dump(g))
+		}
 	}
 }
 

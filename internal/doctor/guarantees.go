@@ -150,8 +150,8 @@ func (f byID) stop(tree string) api.Guarantee {
 func (f byID) crash(keeper string, d *DaemonInfo) api.Guarantee {
 	g := api.Guarantee{ID: api.GuaranteeCrash, Name: "how a crash of tend is survived", Level: api.LevelOK}
 	identity := "pid, start time and boot"
-	if f.has("kernel.pidfd_handle") {
-		identity = "handles of pidfs"
+	if f.has("kernel.pidfs") {
+		identity = "their numbers in pidfs, which no other ever has"
 	}
 	switch keeper {
 	case KeeperGuard:

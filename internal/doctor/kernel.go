@@ -32,9 +32,8 @@ var features = []feature{
 	{"clone_into_cgroup", "CLONE_INTO_CGROUP", "5.7", false, "a process enters its cgroup before it executes its program", tryCloneIntoCgroup},
 	{"close_range", "close_range", "5.9", true, "", tryCloseRange},
 	{"pidfs", "pidfs", "6.9", false, "a process is recognised by pid, start time and boot", tryPidfs},
-	{"signal_group", "PIDFD_SIGNAL_PROCESS_GROUP", "6.9", false, "a group is signalled by its number", trySignalGroup},
+	{"signal_group", "PIDFD_SIGNAL_PROCESS_GROUP", "6.9", false, "a group is signalled by its number, or its processes one by one", trySignalGroup},
 	{"pidfd_info", "PIDFD_GET_INFO", "6.13", false, "/proc is read", tryPidfdInfo},
-	{"pidfd_handle", "handles of pidfs", "6.14", false, "a process is recognised by pid, start time and boot", tryPidfdHandle},
 	{"exit_info", "exit information of a pidfd", "6.15", false, "only a parent learns an exit status", tryExitInfo},
 	{"splice", "splice", "2.6.17", false, "output is read and written", trySplice},
 	{"landlock", "Landlock", "5.13", false, "read_only and read_write can't be kept", tryLandlock},
@@ -164,8 +163,11 @@ func tryPidfs() error {
 func trySignalGroup() error {
 	return withSelf(func(fd int) error {
 		err := unix.PidfdSendSignal(fd, 0, nil, unix.PIDFD_SIGNAL_PROCESS_GROUP)
-		if err == unix.ESRCH {
+		switch err {
+		case unix.ESRCH:
 			return nil // the flag is known, and we lead none
+		case unix.EINVAL:
+			return errors.New("the kernel doesn't know the flag")
 		}
 		return err
 	})
@@ -179,29 +181,6 @@ func tryPidfdInfo() error {
 		}
 		if info.Pid != uint32(os.Getpid()) {
 			return fmt.Errorf("it tells of pid %d, not %d", info.Pid, os.Getpid())
-		}
-		return nil
-	})
-}
-
-// tryPidfdHandle opens this process anew by its handle.
-func tryPidfdHandle() error {
-	return withSelf(func(fd int) error {
-		handle, _, err := unix.NameToHandleAt(fd, "", unix.AT_EMPTY_PATH)
-		if err != nil {
-			return err
-		}
-		again, err := unix.OpenByHandleAt(fd, handle, 0)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(again)
-		var a, b unix.Stat_t
-		if err := errors.Join(unix.Fstat(fd, &a), unix.Fstat(again, &b)); err != nil {
-			return err
-		}
-		if a.Ino != b.Ino {
-			return errors.New("a handle opens another process")
 		}
 		return nil
 	})

@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"bufio"
 	"fmt"
 	"os"
 	"os/exec"
@@ -89,6 +90,57 @@ func TestAdopt(t *testing.T) {
 				t.Errorf("the kernel tells: %v; told %+v", known, end)
 			}
 		})
+	}
+}
+
+// TestAdoptOutside: a leader that has left its cgroup is signalled as one of its
+// tree all the same, by kernels as well that signal no group by a pidfd.
+func TestAdoptOutside(t *testing.T) {
+	for _, mode := range []struct {
+		name string
+		Config
+	}{
+		{"latest", Config{Cgroup: true}},
+		{"before pidfs", Config{Cgroup: true, NoPidfs: true}},
+		{"before cgroup.kill", Config{Cgroup: true, NoPidfs: true, NoCgroupKill: true}},
+	} {
+		for _, way := range []struct {
+			name string
+			do   func(*Process) error
+		}{
+			{"group", func(p *Process) error { return p.SignalGroup(syscall.SIGTERM) }},
+			{"tree", func(p *Process) error { return p.SignalTree(syscall.SIGTERM) }},
+			{"kill", (*Process).KillTree},
+		} {
+			t.Run(mode.name+"/"+way.name, func(t *testing.T) {
+				w := open(t, mode.Config)
+				shell := exec.Command("/bin/sh", "-c", `setsid sh -c 'echo $$; exec sleep 1000' & wait $!`)
+				out, err := shell.StdoutPipe()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := shell.Start(); err != nil {
+					t.Fatal(err)
+				}
+				defer shell.Wait()
+				pid, fd := readPid(t, bufio.NewReader(out))
+				defer unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+				tree, err := w.openTree("outside:0")
+				if err != nil {
+					t.Fatal(err)
+				}
+				unix.Close(tree)
+				defer w.Forget("outside:0")
+				p, alive := w.Adopt(Adoption{Tag: 1, Name: "outside:0", Mark: "PROC_TEST=x", Identity: w.identify(pid, fd), Cgroup: w.treeDir("outside:0")})
+				if !alive {
+					t.Fatal("it isn't adopted")
+				}
+				if err := way.do(p); err != nil {
+					t.Fatal(err)
+				}
+				w.ended()
+			})
+		}
 	}
 }
 

@@ -51,7 +51,7 @@ type Config struct {
 
 	// Switches that let the tests reach the fallbacks.
 	NoSubreaper  bool // orphans go to init; trees are found in all of /proc
-	NoPidfs      bool // as before Linux 6.9
+	NoPidfs      bool // as before Linux 6.9, which also signals no group by a pidfd
 	NoExitInfo   bool // as before Linux 6.15
 	NoCgroupKill bool // as before Linux 5.14
 	NoClone3     bool // as under a seccomp filter that refuses it
@@ -241,12 +241,13 @@ func Open(c Config) (_ *Host, err error) {
 	if err := h.probe(!c.NoClone3); err != nil {
 		return nil, err
 	}
-	h.caps.Pidfs = h.caps.Pidfs && !c.NoPidfs
-	h.caps.ExitInfo = h.caps.ExitInfo && !c.NoExitInfo
 	if c.Cgroup {
 		h.caps.CgroupWhy = h.openCgroup(c.CgroupName)
 		h.caps.CgroupKill = h.caps.Cgroup != "" && !c.NoCgroupKill && exists(h.caps.Cgroup+"/cgroup.kill")
 	}
+	// Last, since a trial in the cgroup finds out anew what there is.
+	h.caps.Pidfs = h.caps.Pidfs && !c.NoPidfs
+	h.caps.ExitInfo = h.caps.ExitInfo && !c.NoExitInfo
 
 	// A cgroup knows its orphans without us, and init reaps them.
 	if h.caps.Cgroup == "" && !c.NoSubreaper {

@@ -71,6 +71,9 @@ func (p *Process) killGroup(sig syscall.Signal) (done bool, err error) {
 	case !p.ended && !p.adopted:
 		return true, wrapSignal(sig, unix.Kill(-int(p.pid), sig))
 	}
+	if !p.h.caps.Pidfs { // which came with the flag
+		return false, nil
+	}
 	err = unix.PidfdSendSignal(int(p.fd), sig, nil, unix.PIDFD_SIGNAL_PROCESS_GROUP)
 	if err == unix.EINVAL {
 		return false, nil
@@ -95,6 +98,9 @@ func (p *Process) KillTree() error {
 	// it has left its cgroup.
 	p.learn()
 	done, err := p.killGroup(unix.SIGKILL)
+	if !done || err != nil { // nor if the kernel doesn't know the group
+		_ = p.Signal(unix.SIGKILL) // what comes of it is reported as its end
+	}
 	if p.cgroup != "" && p.h.caps.CgroupKill {
 		p.mu.Lock()
 		empty := p.empty

@@ -298,13 +298,16 @@ func (p *Process) members() []member {
 	if empty {
 		return nil
 	}
+	var list []member
 	if p.cgroup != "" {
-		return cgroupMembers(p.cgroup)
+		list = cgroupMembers(p.cgroup)
+	} else {
+		list = p.kin(p.h.strays())
 	}
-	list := p.kin(p.h.strays())
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.ended {
+	// A leader is one of its tree though it may have left its cgroup.
+	if !p.ended && !slices.ContainsFunc(list, func(m member) bool { return m.pid == int(p.pid) }) {
 		if fd, err := unix.FcntlInt(uintptr(p.fd), unix.F_DUPFD_CLOEXEC, 0); err == nil {
 			leader := member{pid: int(p.pid), fd: fd, stat: stat{pgrp: int(p.pid), sid: int(p.pid)}}
 			list = append([]member{leader}, list...)
