@@ -4,7 +4,7 @@ GO ?= go
 export CGO_ENABLED ?= 0
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
-.PHONY: build run test lint race fuzz sim bench test-old-kernel generate clean
+.PHONY: build run test lint race fuzz sim bench test-old-kernel generate clean test-supervisorctl
 
 build: ## the static binary, bin/tend
 	$(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/tend ./cmd/tend
@@ -26,6 +26,9 @@ race:
 
 fuzz: ## every fuzz target for a while
 	scripts/fuzz 30s
+
+test-supervisorctl: ## ours beside Debian's, some 300 commands, in minutes
+	$(GO) test ./internal/supervisorctl -run Beside -count=1 -timeout 30m -v -beside
 
 sim: ## a long run of the simulated world
 	$(GO) test ./internal/sim -run TestRandom -count=1 -timeout 0 -sim.steps 100000000

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	goflag "flag"
 	"fmt"
 	"io"
 	"maps"
@@ -19,6 +20,8 @@ import (
 	"testing"
 	"time"
 )
+
+var flagBeside = goflag.Bool("beside", false, "compare with the real supervisorctl, command by command")
 
 // patience is how long a test waits for what has to come.
 const patience = 60 * time.Second
@@ -284,8 +287,8 @@ func (d *daemon) mask(text string, s step, interrupted bool) string {
 // each with a real supervisord of its own in the same state, and compares what
 // they print and exit with.
 func TestBesideSupervisorctl(t *testing.T) {
-	if testing.Short() {
-		t.Skip("a minute of real daemons")
+	if !*flagBeside {
+		t.Skip("minutes of real daemons, on demand: make test-supervisorctl")
 	}
 	supervisord, err := exec.LookPath("supervisord")
 	if err != nil {
