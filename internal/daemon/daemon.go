@@ -172,7 +172,6 @@ func (d *Daemon) begun(set *spec.Set) {
 	case d.upgraded != "":
 		d.tell(event.Event{Kind: event.DaemonStarted, PID: d.pid, Message: fmt.Sprintf("tend %s goes on where %s was, %s", d.opts.Version, d.upgraded, d.summary(set))})
 	case d.died != "":
-		fmt.Fprintf(d.opts.Stderr, "tend: the daemon died (%s), started again\n", d.died)
 		d.tell(event.Event{Kind: event.DaemonStarted, PID: d.pid, Message: fmt.Sprintf("tend %s started again: the daemon before it died (%s)", d.opts.Version, d.died)})
 	default:
 		fmt.Fprintf(d.opts.Stdout, "pid %d\n", d.mainPID())
