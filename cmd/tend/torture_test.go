@@ -392,7 +392,10 @@ func tortured() {
 	// A run that isn't killed says so, and how much it has printed.
 	end := func() {
 		fmt.Printf("%s end\n", run)
-		fail(os.WriteFile(filepath.Join(dir, "count."+kind+"."+run), []byte(strconv.Itoa(n)), 0o644))
+		// It may be killed while it writes.
+		part := filepath.Join(dir, "part."+kind)
+		fail(os.WriteFile(part, []byte(strconv.Itoa(n)), 0o644))
+		fail(os.Rename(part, filepath.Join(dir, "count."+kind+"."+run)))
 		os.Exit(0)
 	}
 	term := make(chan os.Signal, 1)
