@@ -85,7 +85,7 @@ type victim struct {
 var kinds = []string{"steady", "chatty", "stamped", "flapping", "flapstamp", "forking", "stubborn", "draining"}
 
 func torture(t *testing.T, env []string, rng *rand.Rand, rounds int) {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rounds)*20*time.Second+time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rounds)*patience*2/3+2*patience)
 	defer cancel()
 	v := &victim{t: t, rng: rng, dir: t.TempDir(), toml: make(map[string]string), byHand: make(map[string]bool), ctx: ctx}
 	v.faults = slices.ContainsFunc(env, func(s string) bool { return strings.HasPrefix(s, "TEND_TEST_FAULT") })
@@ -174,7 +174,7 @@ func (v *victim) write() {
 // it is no failure.
 func (v *victim) happen() {
 	name := kinds[v.rng.IntN(len(kinds))]
-	ctx, cancel := context.WithTimeout(v.ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(v.ctx, patience*2/3)
 	defer cancel()
 	act := func(verb string) bool {
 		_, err := v.client.Act(ctx, verb, name, api.Act{NoWait: true})
@@ -392,7 +392,10 @@ func tortured() {
 	// A run that isn't killed says so, and how much it has printed.
 	end := func() {
 		fmt.Printf("%s end\n", run)
-		fail(os.WriteFile(filepath.Join(dir, "count."+kind+"."+run), []byte(strconv.Itoa(n)), 0o644))
+		// It may be killed while it writes.
+		part := filepath.Join(dir, "part."+kind)
+		fail(os.WriteFile(part, []byte(strconv.Itoa(n)), 0o644))
+		fail(os.Rename(part, filepath.Join(dir, "count."+kind+"."+run)))
 		os.Exit(0)
 	}
 	term := make(chan os.Signal, 1)
