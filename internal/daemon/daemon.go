@@ -246,6 +246,7 @@ func (d *Daemon) hurry() {
 			debug.SetGCPercent(50)
 		}
 		debug.FreeOSMemory()
+		guard.Trim()
 	})
 }
 
