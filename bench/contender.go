@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // A contender is one of those compared: how its users configure it, start it,
@@ -40,6 +41,29 @@ type contender struct {
 
 	// statusAPI asks the same at a unix socket, over a connection that is kept open.
 	statusAPI func(f *fleet) (socket string, ask func() error)
+
+	// survival is how one sees that programs outlive the process that guards them.
+	survival *survival
+}
+
+// survival belongs to a contender of two processes: a daemon that may die and be
+// exchanged while the programs run on, and a guard that was started, and stays.
+type survival struct {
+	// daemonPID is that of the process that may die.
+	daemonPID func(f *fleet) (int, error)
+
+	// ask asks the daemon anything, over a connection of its own.
+	ask func(f *fleet) error
+
+	// running asks, in the same way, how many programs run.
+	running func(f *fleet) (int, error)
+
+	// upgrade is the command that has the daemon execute a binary in its place.
+	upgrade func(f *fleet) []string
+
+	// unguarded returns for how long nobody watched over the programs during the
+	// latest upgrade, as the daemon itself tells.
+	unguarded func(f *fleet) (time.Duration, error)
 }
 
 // A program is one guarded copy of the probe.

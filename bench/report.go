@@ -36,8 +36,12 @@ const (
 // metrics are the rows, for a fleet of n programs.
 func metrics(n int) []metric {
 	fleet := thousands(n)
-	perProgram := func(s *sheet, c string) float64 {
-		return (s.value("pss-n", c, 0.5) - s.value("pss-0", c, 0.5)) * 1024 / float64(n)
+	// perProgram returns what one more program costs, of units that there are so
+	// many of in a MiB.
+	perProgram := func(series string, units float64) func(s *sheet, c string) float64 {
+		return func(s *sheet, c string) float64 {
+			return (s.value(series+"-n", c, 0.5) - s.value(series+"-0", c, 0.5)) * units / float64(n)
+		}
 	}
 	return []metric{
 		{title: fmt.Sprintf("restart, one of %d, ms", few), part: "restart", series: "restart", quantile: 0.5, decimals: 2, ratio: true, aim: limitTimes, most: 1.45},
@@ -47,13 +51,20 @@ func metrics(n int) []metric {
 		{title: "memory with no program, MiB", part: "memory", series: "pss-0", quantile: 0.5, decimals: 1, aim: figureAim, most: 10},
 		{title: fmt.Sprintf("memory with %d, MiB", middle), part: "memory", series: "pss-middle", quantile: 0.5, decimals: 1},
 		{title: "memory with " + fleet + ", MiB", part: "memory", series: "pss-n", quantile: 0.5, decimals: 1},
-		{title: "memory for one program more, KiB", part: "memory", decimals: 1, value: perProgram, aim: figureAim, most: 4},
+		{title: "memory for one program more, KiB", part: "memory", decimals: 1, value: perProgram("pss", 1<<10), aim: figureAim, most: 4},
+		{title: "the guard's memory with no program, MiB", part: "memory", series: "guard-0", quantile: 0.5, decimals: 1, aim: figureAim, most: 3},
+		{title: "the guard's memory with " + fleet + ", MiB", part: "memory", series: "guard-n", quantile: 0.5, decimals: 1},
+		{title: "the guard's memory for one program more, bytes", part: "memory", value: perProgram("guard", 1<<20), aim: figureAim, most: 100},
 		{title: "at rest with " + fleet + ": wake-ups a second", part: "idle", series: "idle-switches", quantile: 0.5, decimals: 1, aim: figureAim, most: 0},
 		{title: "at rest with " + fleet + ": CPU, ms a second", part: "idle", series: "idle-cpu", quantile: 0.5, decimals: 2},
 		{title: "one of " + fleet + " changed, by signal, ms", part: "reload", series: "reload-signal", quantile: 0.5, decimals: 2, ratio: true, aim: figureAim, most: 4},
 		{title: "one of " + fleet + " changed, by command, ms", part: "reload", series: "reload-command", quantile: 0.5, decimals: 2, aim: figureAim, most: 4},
 		{title: fleet + " stopped: last program gone, ms", part: "stop", series: "stop-programs", quantile: 0.5, ratio: true, aim: limitTimes, most: 1.2},
 		{title: fleet + " stopped: supervisor gone, ms", part: "stop", series: "stop", quantile: 0.5, ratio: true, aim: limitTimes, most: 1.2},
+		{title: "daemon killed, until all " + fleet + " are adopted and it answers, ms", part: "death", series: "death", quantile: 0.5, aim: figureAim, most: 100},
+		{title: "upgrade with " + fleet + ": longest time without an answer, ms", part: "upgrade", series: "upgrade-gap", quantile: 0.5, aim: figureAim, most: 20},
+		{title: "upgrade with " + fleet + ": programs not guarded, ms", part: "upgrade", series: "upgrade-unguarded", quantile: 0.5},
+		{title: "upgrade with " + fleet + ": connections refused", part: "upgrade", series: "upgrade-refused", quantile: 1, aim: figureAim, most: 0},
 		{title: "storm: restarts a second", part: "storm", series: "storm-restarts", quantile: 0.5},
 		{title: "storm: status by API, median, ms", part: "storm", series: "storm-api", quantile: 0.5, decimals: 1},
 		{title: "storm: status by API, 99 %, ms", part: "storm", series: "storm-api", quantile: 0.99, decimals: 1, aim: figureAim, most: 10},

@@ -46,6 +46,7 @@ var scenarios = []struct {
 	{[]string{"restart"}, (*bench).restart},
 	{[]string{"up", "memory", "idle", "restart-n", "reload", "stop"}, (*bench).fleet},
 	{[]string{"memory"}, (*bench).memory},
+	{[]string{"death", "upgrade"}, (*bench).survive},
 	{[]string{"storm"}, (*bench).storm},
 }
 
@@ -118,7 +119,7 @@ func (b *bench) fleet(c *contender, round int) error {
 		}
 	}
 	if b.wants("memory") {
-		if err := b.weigh(f, c, round, "pss-n"); err != nil {
+		if err := b.weigh(f, c, round, "-n"); err != nil {
 			return err
 		}
 	}
@@ -148,8 +149,9 @@ func (b *bench) fleet(c *contender, round int) error {
 	return nil
 }
 
-// weigh reads the memory of the supervisor's side.
-func (b *bench) weigh(f *fleet, c *contender, round int, series string) error {
+// weigh reads the memory of the supervisor's side, and that of the guard alone
+// where there is one. suffix says how big the fleet is.
+func (b *bench) weigh(f *fleet, c *contender, round int, suffix string) error {
 	side, err := supervisorSide(f.root, f.probe)
 	if err != nil {
 		return err
@@ -158,7 +160,14 @@ func (b *bench) weigh(f *fleet, c *contender, round int, series string) error {
 	if err != nil {
 		return err
 	}
-	b.sheet.add(series, c.name, round, float64(bytes)/(1<<20))
+	b.sheet.add("pss"+suffix, c.name, round, float64(bytes)/(1<<20))
+	if c.survival == nil {
+		return nil
+	}
+	if bytes, err = pss([]int{f.root}); err != nil {
+		return err
+	}
+	b.sheet.add("guard"+suffix, c.name, round, float64(bytes)/(1<<20))
 	return nil
 }
 
@@ -243,8 +252,8 @@ func (b *bench) memory(c *contender, round int) error {
 	}
 	for _, size := range []struct {
 		n      int
-		series string
-	}{{0, "pss-0"}, {middle, "pss-middle"}} {
+		suffix string
+	}{{0, "-0"}, {middle, "-middle"}} {
 		err := func() error {
 			f, err := launch(b.ctx, c, b.probe, programs(size.n), b.timeout)
 			if err != nil {
@@ -259,7 +268,7 @@ func (b *bench) memory(c *contender, round int) error {
 			if err := f.pause(settle); err != nil {
 				return err
 			}
-			return b.weigh(f, c, round, size.series)
+			return b.weigh(f, c, round, size.suffix)
 		}()
 		if err != nil {
 			return err

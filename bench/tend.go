@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -10,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -21,6 +24,7 @@ import (
 func tend(binary string) *contender {
 	file := func(f *fleet) string { return filepath.Join(f.dir, "tend.toml") }
 	state := func(f *fleet) string { return filepath.Join(f.dir, "state") }
+	socket := func(f *fleet) string { return filepath.Join(state(f), "tend.sock") }
 	write := func(f *fleet) error {
 		var b strings.Builder
 		b.WriteString("[tend]\nreload = \"manual\"\n")
@@ -60,14 +64,84 @@ func tend(binary string) *contender {
 			return []string{binary, "status", "--state", state(f)}
 		},
 		statusAPI: func(f *fleet) (string, func() error) {
-			socket := filepath.Join(state(f), "tend.sock")
-			client := unixClient(socket, f.timeout)
-			return socket, func() error {
+			client := unixClient(socket(f), f.timeout)
+			return socket(f), func() error {
 				resp, err := client.Get("http://tend/v1/programs")
 				return answered(resp, err, `"name"`, len(f.programs))
 			}
 		},
+		survival: &survival{
+			daemonPID: func(f *fleet) (int, error) {
+				text, err := os.ReadFile(filepath.Join(state(f), "daemon.pid"))
+				if err != nil {
+					return 0, err
+				}
+				return strconv.Atoi(strings.TrimSpace(string(text)))
+			},
+			ask: func(f *fleet) error {
+				return askOnce(f, socket(f), "/v1/daemon", nil)
+			},
+			running: func(f *fleet) (n int, err error) {
+				var all []struct{ State string }
+				err = askOnce(f, socket(f), "/v1/programs", &all)
+				for _, i := range all {
+					if i.State == "running" {
+						n++
+					}
+				}
+				return n, err
+			},
+			upgrade: func(f *fleet) []string {
+				return []string{binary, "upgrade", "--state", state(f)}
+			},
+			// From the last word of the one to the first of the other that says that
+			// it has taken over; its loop turns next.
+			unguarded: func(f *fleet) (time.Duration, error) {
+				var events []struct {
+					Kind string
+					At   time.Time
+				}
+				if err := askOnce(f, socket(f), "/v1/events?follow=0", &events); err != nil {
+					return 0, err
+				}
+				var left, took time.Time
+				for _, e := range events {
+					switch e.Kind {
+					case "daemon.stopping":
+						left, took = e.At, time.Time{}
+					case "daemon.adopted":
+						took = e.At
+					}
+				}
+				if left.IsZero() || !took.After(left) {
+					return 0, errors.New("cannot tell for how long programs weren't guarded: the events don't say")
+				}
+				return took.Sub(left), nil
+			},
+		},
 	}
+}
+
+// askOnce asks for the path over a connection of its own, and decodes the answer
+// into out unless that is nil.
+func askOnce(f *fleet, socket, path string, out any) error {
+	client := unixClient(socket, f.timeout)
+	defer client.CloseIdleConnections()
+	resp, err := client.Get("http://tend" + path)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	switch {
+	case err != nil:
+		return err
+	case resp.StatusCode != http.StatusOK:
+		return fmt.Errorf("cannot get %s: %s: %.200s", path, resp.Status, body)
+	case out != nil:
+		return json.Unmarshal(body, out)
+	}
+	return nil
 }
 
 // unixClient returns an HTTP client whose every connection is to the socket.

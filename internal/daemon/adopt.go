@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -73,16 +74,39 @@ func (d *Daemon) restore(past remembered, set *spec.Set) {
 		d.warnf("ended %s that an earlier tend has left, of programs that aren't wanted", plural(n, "process"))
 	}
 
-	// All is looked at before anything is told, which may start others.
+	// All is looked at before anything is told, which may start others. Pipes are
+	// taken over beside their processes: it is the kernel that takes its time.
 	facts := make([]unit.Event, len(ids))
-	adopted, ended := 0, 0
+	adoptions := make([]*adoption, len(ids))
 	for i := range past.past.Instances {
 		r := &past.past.Instances[i]
-		if ids[i] == 0 {
+		if ids[i] != 0 {
+			adoptions[i] = d.adoption(ids[i], r, past.born[treeOf(r.Program, r.Index)])
+		}
+	}
+	var pipes sync.WaitGroup
+	pipes.Go(func() {
+		for _, a := range adoptions {
+			if a != nil {
+				d.adoptKept(a)
+			}
+		}
+	})
+	for i, a := range adoptions {
+		if a != nil {
+			facts[i] = d.adopt(a, &past.past.Instances[i], found[a.tree])
+		}
+	}
+	pipes.Wait()
+	adopted, ended := 0, 0
+	for i, a := range adoptions {
+		if a == nil {
 			continue
 		}
-		b := past.born[treeOf(r.Program, r.Index)]
-		facts[i] = d.adopt(ids[i], r, b, found[treeOf(r.Program, r.Index)])
+		d.adoptFound(a)
+		if a.process != nil || a.instance.out != nil {
+			d.instances[ids[i]] = a.instance
+		}
 		switch facts[i].(type) {
 		case unit.Resume, unit.Spawned:
 			if d.instances[ids[i]].process.Over() { // which it will tell itself
@@ -131,19 +155,37 @@ func (d *Daemon) putMeta() {
 	d.unsaved = true
 }
 
-// adopt takes an instance over with its output, and returns the fact about it
-// that the engine is to be told; nil: none.
-func (d *Daemon) adopt(id engine.ID, r *engine.Record, b born, found []proc.Stale) unit.Event {
-	gen, tree := r.Unit.Gen, treeOf(r.Program, r.Index)
-	n := &instance{id: id, name: r.Name, tree: tree, gen: gen, spec: d.engine.SpecOf(id)}
-	tag := uint64(id)<<32 | uint64(uint32(gen))
+// An adoption is an instance that is being taken over.
+type adoption struct {
+	*instance
+	born born
+
+	kept    [2]int // descriptors of its pipes, for output and errors; -1: none was kept
+	trouble []error
+}
+
+// adoption begins to take an instance over.
+func (d *Daemon) adoption(id engine.ID, r *engine.Record, b born) *adoption {
+	tree := treeOf(r.Program, r.Index)
+	return &adoption{
+		instance: &instance{id: id, name: r.Name, tree: tree, gen: r.Unit.Gen, spec: d.engine.SpecOf(id)},
+		born:     b,
+		kept:     [2]int{d.takeKept(keptOut + tree), d.takeKept(keptErr + tree)},
+	}
+}
+
+// adopt takes the process of an instance over, and returns the fact about it that
+// the engine is to be told; nil: none.
+func (d *Daemon) adopt(ad *adoption, r *engine.Record, found []proc.Stale) unit.Event {
+	n, gen, tree := ad.instance, ad.gen, ad.tree
+	tag := uint64(n.id)<<32 | uint64(uint32(gen))
 	a := proc.Adoption{Tag: tag, Name: tree, Mark: d.environ.markOf(tree, gen), Ended: true}
-	if b.Gen == gen {
+	if b := ad.born; b.Gen == gen {
 		a.Identity, a.Cgroup, a.Ended = b.Identity, b.Cgroup, r.Unit.Phase == unit.Left
 	} else if leader := leaderOf(found); leader != nil {
 		a.Identity, a.Cgroup, a.Ended = leader.Identity, leader.Tree, false
-		b = born{Gen: gen, Identity: leader.Identity, Cgroup: leader.Tree}
-		d.putBorn(tree, b)
+		ad.born = born{Gen: gen, Identity: leader.Identity, Cgroup: leader.Tree}
+		d.putBorn(tree, ad.born)
 	} else if len(found) > 0 { // only what it has started
 		a.Cgroup = found[0].Tree
 	}
@@ -152,10 +194,7 @@ func (d *Daemon) adopt(id engine.ID, r *engine.Record, b born, found []proc.Stal
 		n.process, alive = d.host.Adopt(a)
 		n.cgroup = a.Cgroup
 	}
-	d.adoptOutput(n, b)
-	if n.process != nil || n.out != nil {
-		d.instances[id] = n
-	}
+	b := ad.born
 	switch {
 	case r.Unit.Phase == unit.None:
 		return nil
@@ -207,40 +246,79 @@ func monotonic(t time.Time) time.Time {
 	return now.Add(t.Sub(now.Round(0)))
 }
 
-// adoptOutput takes over the pipes of an instance: those that were kept, else
-// those that its processes hold.
-func (d *Daemon) adoptOutput(n *instance, b born) {
+// adoptKept takes over the pipes of an instance that were kept. It touches nothing
+// that belongs to the loop, beside which it runs.
+func (d *Daemon) adoptKept(a *adoption) {
+	if a.kept[0] < 0 && a.kept[1] < 0 {
+		return
+	}
+	out, errs := d.outputs(a.instance)
+	a.out = d.adoptPipe(a, a.kept[0], out)
+	a.err = d.adoptPipe(a, a.kept[1], errs)
+	for _, fd := range a.kept {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+	}
+}
+
+// adoptFound takes over those pipes of an instance that nobody has kept, but its
+// processes hold.
+func (d *Daemon) adoptFound(a *adoption) {
+	find := func(kept string, inode uint64, o logs.Options) *logs.Stream {
+		fd := a.process.Pipe(inode)
+		if fd < 0 {
+			return nil
+		}
+		defer unix.Close(fd)
+		s := d.adoptPipe(a, fd, o)
+		if s != nil {
+			d.keep(kept+a.tree, fd)
+		}
+		return s
+	}
+	wantOut := a.kept[0] < 0 && a.born.Out != 0 && a.process != nil
+	wantErr := a.kept[1] < 0 && a.born.Err != 0 && a.process != nil
+	if wantOut || wantErr {
+		out, errs := d.outputs(a.instance)
+		if wantOut {
+			a.out = find(keptOut, a.born.Out, out)
+		}
+		if wantErr {
+			a.err = find(keptErr, a.born.Err, errs)
+		}
+	}
+	for _, err := range a.trouble {
+		d.trouble(a.instance, a.name, "cannot take over its output: "+err.Error())
+	}
+}
+
+// adoptPipe takes over a pipe; nil: there is none, or it can't be. fd stays the
+// caller's.
+func (d *Daemon) adoptPipe(a *adoption, fd int, o logs.Options) *logs.Stream {
+	if fd < 0 {
+		return nil
+	}
+	s, err := d.capture.Adopt(a.name, fd, o)
+	if err != nil {
+		a.trouble = append(a.trouble, err)
+		return nil
+	}
+	return s
+}
+
+// outputs returns where the output of an instance that is taken over goes.
+func (d *Daemon) outputs(n *instance) (out, errs logs.Options) {
 	account, err := lookup(n.spec)
 	if err != nil {
 		account = nil // the pipe has its owner
 	}
 	out, errOut := destinations(n.name, n.spec, d.place.logs, account)
-	if errOut == nil {
-		errOut = &out
+	if errs = out; errOut != nil {
+		errs = *errOut
 	}
-	take := func(kept string, inode uint64, o logs.Options) *logs.Stream {
-		fd := d.takeKept(kept + n.tree)
-		found := false
-		if fd < 0 && inode != 0 && n.process != nil {
-			fd, found = n.process.Pipe(inode), true
-		}
-		if fd < 0 {
-			return nil
-		}
-		defer unix.Close(fd)
-		o.UID, o.GID = -1, -1 // as it is
-		s, err := d.capture.Adopt(n.name, fd, o)
-		if err != nil {
-			d.trouble(n, n.name, "cannot take over its output: "+err.Error())
-			return nil
-		}
-		if found {
-			d.keep(kept+n.tree, fd)
-		}
-		return s
-	}
-	n.out = take(keptOut, b.Out, out)
-	n.err = take(keptErr, b.Err, *errOut)
+	out.UID, out.GID, errs.UID, errs.GID = -1, -1, -1, -1 // as it is
+	return out, errs
 }
 
 // recognise makes up a past from the marks of processes that live, where the

@@ -245,6 +245,7 @@ func (d *Daemon) hurry() {
 			debug.SetGCPercent(50)
 		}
 		debug.FreeOSMemory()
+		guard.Trim()
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -71,10 +72,11 @@ func (c clock) store(now, t time.Time) time.Time {
 }
 
 // load returns a time that was put aside by clock c, with a monotonic reading.
-// Where the boot is another, only the time of day is left.
-func (c clock) load(now time.Time, sameBoot bool, t time.Time) time.Time {
+// The clock is today's by now; where the boot is another, only the time of day is
+// left.
+func (c clock) load(now time.Time, today clock, sameBoot bool, t time.Time) time.Time {
 	if sameBoot {
-		t = t.Add(time.Duration(clockNow() - c))
+		t = t.Add(time.Duration(today - c))
 	}
 	return now.Add(t.Sub(now.Round(0)))
 }
@@ -173,27 +175,38 @@ func remember(values map[string][]byte, now time.Time) remembered {
 	json.Unmarshal(values[keyEvents], &r.events) // 0 will do
 	same := r.meta.Boot == proc.BootID()
 	r.past.Rebooted = !same
-	for key, value := range values {
-		kind, name, _ := strings.Cut(key, "/")
-		switch kind + "/" {
-		case keyProgram:
-			if p, err := spec.Decode(name, value); err == nil {
-				r.past.Programs[name] = p
+	// All wait for this, and most of it is decoding: each kind beside the others.
+	today := clockNow()
+	var kinds sync.WaitGroup
+	each := func(prefix string, decode func(name string, value []byte)) {
+		kinds.Go(func() {
+			for key, value := range values {
+				if name, ok := strings.CutPrefix(key, prefix); ok {
+					decode(name, value)
+				}
 			}
-		case keyInstance:
-			var s savedInstance
-			if json.Unmarshal(value, &s) == nil {
-				s.Unit = s.Unit.Shift(func(t time.Time) time.Time { return s.Clock.load(now, same, t) })
-				r.past.Instances = append(r.past.Instances, s.Record)
-			}
-		case keyBorn:
-			var b born
-			if json.Unmarshal(value, &b) == nil && same {
-				b.At = b.Clock.load(now, same, b.At)
-				r.born[name] = b
-			}
-		}
+		})
 	}
+	each(keyProgram, func(name string, value []byte) {
+		if p, err := spec.Decode(name, value); err == nil {
+			r.past.Programs[name] = p
+		}
+	})
+	each(keyInstance, func(_ string, value []byte) {
+		var s savedInstance
+		if json.Unmarshal(value, &s) == nil {
+			s.Unit = s.Unit.Shift(func(t time.Time) time.Time { return s.Clock.load(now, today, same, t) })
+			r.past.Instances = append(r.past.Instances, s.Record)
+		}
+	})
+	each(keyBorn, func(name string, value []byte) {
+		var b born
+		if json.Unmarshal(value, &b) == nil && same {
+			b.At = b.Clock.load(now, today, same, b.At)
+			r.born[name] = b
+		}
+	})
+	kinds.Wait()
 	return r
 }
 

@@ -26,7 +26,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -49,6 +48,8 @@ const (
 	firstWait = 100 * time.Millisecond
 	longWait  = 5 * time.Second
 	calm      = 10 * time.Second // up this long: it doesn't die again and again
+
+	quiet = 2 * time.Second // without a word: what begins a daemon is over, see Trim
 
 	// remembered bounds the ends that wait for a daemon; the oldest are forgotten.
 	remembered = 1 << 16
@@ -120,8 +121,8 @@ type incoming struct {
 
 // Main is the guard. It returns its exit status.
 func Main() int {
-	runtime.GOMAXPROCS(1) // fewer caches, and nothing to do for more
-	debug.SetGCPercent(25)
+	// A first collection costs more, in tables, than there is to collect for long.
+	debug.SetGCPercent(50)
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		fmt.Fprintln(os.Stderr, "tend: cannot be a subreaper:", err)
 		return 1
@@ -154,6 +155,7 @@ func Main() int {
 // good.
 func (g *guard) run(signals <-chan os.Signal) int {
 	again := time.NewTimer(0)
+	tidy := time.NewTimer(quiet)
 	for {
 		select {
 		case <-again.C:
@@ -183,7 +185,10 @@ func (g *guard) run(signals <-chan os.Signal) int {
 				}
 				again.Reset(g.wait())
 			}
+		case <-tidy.C:
+			Trim()
 		case m := <-g.inbox:
+			tidy.Reset(quiet)
 			if m.from == g.link {
 				g.onMessage(m.text, m.fd)
 			} else if m.fd >= 0 {
@@ -234,7 +239,6 @@ func (g *guard) start() error {
 	}
 	g.daemon, g.link, g.hello, g.bye, g.started = pid, newLink(pair[0]), false, false, time.Now()
 	go receive(g.link, g.inbox)
-	debug.FreeOSMemory()
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"encoding/binary"
 	"fmt"
 	"os"
 	"strings"
@@ -59,6 +60,15 @@ type link struct {
 	file *os.File
 	conn syscall.RawConn
 
+	// Of the one who receives. A guard of a thousand programs gets a message for
+	// each, and shall be no bigger for it.
+	buf, rights  []byte
+	iov          unix.Iovec
+	msg          unix.Msghdr
+	n            int
+	errno        syscall.Errno
+	tryReceiving func(fd uintptr) bool
+
 	mu    sync.Mutex // of those who send
 	queue []outgoing
 	going bool
@@ -74,8 +84,21 @@ type outgoing struct {
 // newLink takes fd over.
 func newLink(fd int) *link {
 	unix.SetNonblock(fd, true)
-	l := &link{file: os.NewFile(uintptr(fd), "guard"), done: make(chan struct{})}
+	l := &link{file: os.NewFile(uintptr(fd), "guard"), done: make(chan struct{}),
+		buf: make([]byte, maxMessage), rights: make([]byte, unix.CmsgSpace(4*maxFDs))}
 	l.conn, _ = l.file.SyscallConn() // fails for a closed file only
+	l.iov.Base, l.iov.Len = &l.buf[0], maxMessage
+	l.msg.Iov, l.msg.Iovlen, l.msg.Control = &l.iov, 1, &l.rights[0]
+	l.tryReceiving = func(fd uintptr) bool {
+		for {
+			l.msg.SetControllen(len(l.rights))
+			n, _, errno := unix.Syscall(unix.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&l.msg)), unix.MSG_CMSG_CLOEXEC)
+			if errno != unix.EINTR {
+				l.n, l.errno = int(n), errno
+				return errno != unix.EAGAIN
+			}
+		}
+	}
 	return l
 }
 
@@ -107,31 +130,24 @@ func (l *link) send(text string, fds ...int) error {
 }
 
 // receive waits for a message. The descriptors that come with it are the
-// caller's.
+// caller's. It is for one goroutine at a time.
 func (l *link) receive() (text string, fds []int, err error) {
-	buf := make([]byte, maxMessage)
-	rights := make([]byte, unix.CmsgSpace(4*maxFDs))
-	var n, rn int
-	if rerr := l.conn.Read(func(fd uintptr) bool {
-		for {
-			n, rn, _, _, err = unix.Recvmsg(int(fd), buf, rights, unix.MSG_CMSG_CLOEXEC)
-			if err != unix.EINTR {
-				return err != unix.EAGAIN
-			}
-		}
-	}); rerr != nil || err != nil || n == 0 {
+	if err := l.conn.Read(l.tryReceiving); err != nil || l.errno != 0 || l.n == 0 {
 		return "", nil, errClosed
 	}
-	list, err := unix.ParseSocketControlMessage(rights[:rn])
-	if err != nil {
-		return "", nil, err
-	}
-	for i := range list {
-		if got, err := unix.ParseUnixRights(&list[i]); err == nil {
-			fds = append(fds, got...)
+	for rest := l.rights[:l.msg.Controllen]; len(rest) > 0; {
+		head, data, next, err := unix.ParseOneSocketControlMessage(rest)
+		if err != nil {
+			break
 		}
+		if head.Level == unix.SOL_SOCKET && head.Type == unix.SCM_RIGHTS {
+			for ; len(data) >= 4; data = data[4:] {
+				fds = append(fds, int(int32(binary.NativeEndian.Uint32(data))))
+			}
+		}
+		rest = next
 	}
-	return string(buf[:n]), fds, nil
+	return string(l.buf[:l.n]), fds, nil
 }
 
 // post sends a message beside the caller, in the order of the calls: the guard
