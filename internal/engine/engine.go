@@ -536,12 +536,13 @@ func (e *Engine) onCancel(cmd uint64) {
 }
 
 // match returns the instances that pattern means, in the order shown: those of a
-// program, one instance, or what a glob matches.
+// program, one instance, what a glob matches, or "group:*" in supervisord's way.
 func (e *Engine) match(pattern string) []*entry {
 	var matched []*entry
 	for _, p := range e.order {
 		name := p.spec.Name
-		whole := name == pattern
+		group := p.spec.Member.Group
+		whole := name == pattern || group != "" && (pattern == group+":*" || pattern == group+":"+p.spec.Member.Process)
 		if !whole {
 			whole, _ = path.Match(pattern, name)
 		}
