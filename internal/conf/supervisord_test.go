@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -370,4 +371,83 @@ func theirFiles(t *testing.T, f func(t *testing.T, r *Result, want theirs)) {
 // refused.
 func TestSupervisord(t *testing.T) {
 	theirFiles(t, func(t *testing.T, r *Result, want theirs) { compareTheirs(t, r, want) })
+}
+
+// importsTo loads what Import makes of a result, and checks that it is the same.
+func importsTo(t *testing.T, r *Result) *Result {
+	t.Helper()
+	text := Import(r)
+	file := filepath.Join(t.TempDir(), "tend.toml")
+	write(t, file, string(text))
+	again := Load(Options{Path: file, Environ: []string{"HOME=/nowhere"}})
+	if !again.OK() {
+		t.Fatalf("%v in\n%s", again.Diagnostics, text)
+	}
+	if len(r.Set.Programs) != len(again.Set.Programs) {
+		t.Fatalf("%d programs, not %d, in\n%s", len(again.Set.Programs), len(r.Set.Programs), text)
+	}
+	if a, b := r.Set.Daemon, again.Set.Daemon; a != b {
+		t.Errorf("settings %+v, not %+v", b, a)
+	}
+	for i, p := range r.Set.Programs {
+		q := again.Set.Programs[i]
+		for _, c := range spec.Changes(p, q) {
+			t.Errorf("%s: %s was %q, and is %q in\n%s", p.Name, c.Field.Key, c.Old, c.New, text)
+		}
+		if !utf8.Valid(text) {
+			t.Errorf("not UTF-8: %q", text)
+		}
+	}
+	return again
+}
+
+// TestImport: what is written for the files of others loads to the same programs.
+func TestImport(t *testing.T) {
+	theirFiles(t, func(t *testing.T, r *Result, _ theirs) {
+		if r.OK() {
+			importsTo(t, r)
+		}
+	})
+	t.Run("procfiles", func(t *testing.T) {
+		paths, _ := filepath.Glob(filepath.Join(shared(t, "procfiles"), "*.Procfile"))
+		n := 0
+		for _, path := range paths {
+			if r := Load(Options{Path: path}); r.OK() {
+				importsTo(t, r)
+				n++
+			}
+		}
+		if n < 10 {
+			t.Errorf("only %d of %d load", n, len(paths))
+		}
+	})
+	t.Run("dotenv", func(t *testing.T) {
+		dir := t.TempDir()
+		write(t, filepath.Join(dir, "Procfile"), "web: echo $A '${TEND_INSTANCE}' \"\\\\\"\nb: true\n")
+		write(t, filepath.Join(dir, ".env"), "A='1 $$'\nB=2\n")
+		r := Load(Options{Path: filepath.Join(dir, "Procfile")})
+		if !r.OK() || r.Set.Programs[0].Env["A"] != "1 $$" {
+			t.Fatal(r.Diagnostics)
+		}
+		importsTo(t, r)
+	})
+	t.Run("names", func(t *testing.T) {
+		r := &Result{Path: "x", Set: &spec.Set{Daemon: newDaemon()}}
+		for _, name := range []string{"tend", "a:b", "a.b", "a b", "a_b", "é+", strings.Repeat("x", 99), strings.Repeat("x", 98), "..", "a:b:c"} {
+			p := spec.New(name)
+			p.Command.Argv = []string{"/bin/x", "$HOME", spec.InstanceMark, "tab\t'\"\n\x01"}
+			p.Directory, p.Env = "/", spec.Env{"A.B": "${X}", "C": "'\"", "": "x"}
+			delete(p.Env, "")
+			r.Set.Programs = append(r.Set.Programs, p)
+		}
+		again := importsTo(t, r)
+		var names []string
+		for _, p := range again.Set.Programs {
+			names = append(names, p.Name)
+		}
+		want := []string{"tend_", "a.b", "a.b-2", "a_b", "a_b-2", "é_", strings.Repeat("x", 60), strings.Repeat("x", 60) + "-2", ".._", "a.b.c"}
+		if diff := cmp.Diff(want, names); diff != "" {
+			t.Error(diff)
+		}
+	})
 }

@@ -49,6 +49,13 @@ func Check(path string) (*api.Check, error) {
 	return check, nil
 }
 
+// Import writes the configuration at path as a tend.toml. It returns nil, and what
+// is wrong, where that has errors.
+func Import(path string) ([]byte, []api.Diagnostic) {
+	text, r := conf.ImportFile(conf.Options{Path: path, Environ: os.Environ(), Root: os.Geteuid() == 0})
+	return text, diagnosticsView(r)
+}
+
 // checked is what is printed of one instance: every effective key, and what its
 // command comes to.
 func checked(p *spec.Program, i int) map[string]any {

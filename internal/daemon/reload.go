@@ -225,7 +225,11 @@ func planView(p engine.Plan, r *conf.Result) *api.Plan {
 		}
 		v.Items = append(v.Items, item)
 	}
-	v.Diagnostics = append(v.Diagnostics, diagnosticsView(r)...)
+	for _, diag := range diagnosticsView(r) {
+		if diag.Severity != string(conf.Info) { // those are for tend check
+			v.Diagnostics = append(v.Diagnostics, diag)
+		}
+	}
 	return v
 }
 
