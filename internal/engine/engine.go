@@ -450,7 +450,7 @@ func (e *Engine) onShutdown(now bool) {
 		e.say(event.Event{Kind: event.DaemonStopping, Message: "stopping all programs"})
 		e.saveWorld()
 	}
-	for _, p := range e.order {
+	for _, p := range slices.Backward(e.order) {
 		for _, n := range p.entries {
 			n.manual = wantDown
 			e.changed(n)

@@ -79,7 +79,7 @@ var Fields = []*Field{
 		ptr: func(p *Program) any { return &p.StopSignal }},
 	{Key: "stop_command", Apply: Live, Doc: "Run instead of sending `stop_signal`; then the same wait and kill.",
 		ptr: func(p *Program) any { return &p.StopCommand }},
-	{Key: "stop_timeout", Apply: Live, Doc: "After this time the whole tree is killed. `stopped` is said only when nothing is left that the program ever started.",
+	{Key: "stop_timeout", Apply: Live, Doc: "After this time it is killed, by default with everything that it ever started: `stopped` is said only when nothing of that is left. See `kill_scope`.",
 		ptr: func(p *Program) any { return &p.StopTimeout }},
 	{Key: "stop_scope", Apply: Live, Doc: "Who gets `stop_signal`: the `main` process, or its process `group`.",
 		Enum: []string{"group", "main"}, ptr: func(p *Program) any { return (*string)(&p.StopScope) }},
