@@ -138,16 +138,6 @@ func (s *supervisord) given(section, option string) bool {
 	return s.config.Source(section, option) != (svconf.Source{})
 }
 
-// value returns an option as it is written.
-func (s *supervisord) value(section, option string) string {
-	if sec := s.config.Section(section); sec != nil {
-		if o, ok := sec.Option(option); ok {
-			return o.Value
-		}
-	}
-	return ""
-}
-
 // without are options of [supervisord] that have no effect here, and what does
 // their work.
 var without = []struct{ option, hint string }{
@@ -245,7 +235,12 @@ func (s *supervisord) groups() {
 				s.about(Error, p.Section, "process_name", "choose another name", "%s", why)
 				continue
 			}
-			s.set.Programs = append(s.set.Programs, s.program(g, p))
+			mapped := s.program(g, p)
+			if mapped.Instance(0) != mapped { // a NUL byte is InstanceMark here
+				s.about(Error, p.Section, "", "save the file as plain UTF-8 text", "a value holds a NUL byte, which no argument, path or variable can")
+				continue
+			}
+			s.set.Programs = append(s.set.Programs, mapped)
 		}
 	}
 }
@@ -288,8 +283,15 @@ func (s *supervisord) program(g *svconf.Group, from *svconf.Process) *spec.Progr
 	}
 	p.Autostart = from.AutoStart
 	p.Directory = s.directory(from)
-	if len(from.Environment) > 0 {
-		p.Env = spec.Env(from.Environment)
+	for name, value := range from.Environment {
+		if name == "" || strings.ContainsAny(name, "=\x00") {
+			s.about(Warning, from.Section, "environment", "write NAME=value, ...", "%q is no name for a variable; it is left out", name)
+			continue
+		}
+		if p.Env == nil {
+			p.Env = make(spec.Env, len(from.Environment))
+		}
+		p.Env[name] = value
 	}
 	p.User, p.UserEnv = s.user(from.User), false
 	if from.Umask != nil {

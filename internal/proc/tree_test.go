@@ -339,3 +339,53 @@ func TestChildren(t *testing.T) {
 		w.emptied(e.Tag)
 	}
 }
+
+// What is let go of runs on, and holds nothing: no descriptor, no report.
+func TestLeave(t *testing.T) {
+	inEachMode(t, func(t *testing.T, w *world) {
+		const rounds = 5
+		var before int
+		var names []string
+		var children []int
+		for i := range rounds {
+			r, out := pipe(t)
+			a := w.helper(out, "fork-and-die")
+			a.Tag = uint64(100 + i)
+			p := w.spawn(a)
+			_, child := readPid(t, r)
+			if e := w.ended(); !e.Left && i == 0 {
+				t.Fatalf("%+v", e)
+			}
+			p.Leave()
+			// The end of another one comes after that.
+			b := w.attempt(nil, "/bin/true")
+			q := w.spawn(b)
+			w.ended()
+			q.Leave() // of nothing
+			names, children = append(names, a.Name, b.Name), append(children, child)
+			if over(child) {
+				t.Fatal("the child is gone")
+			}
+			if err := p.SignalTree(unix.SIGTERM); err != os.ErrProcessDone {
+				t.Errorf("a signal to what was let go of: %v", err)
+			}
+			w.mu.Lock()
+			n := len(w.left) + len(w.events)
+			w.mu.Unlock()
+			if i == 0 {
+				before = n
+			} else if n > before {
+				t.Fatalf("%d watched after %d rounds", n, i+1)
+			}
+		}
+		for _, child := range children {
+			unix.PidfdSendSignal(child, unix.SIGKILL, nil, 0)
+			if w.caps.Subreaper {
+				awaitReaped(t, child)
+			}
+		}
+		for _, name := range names {
+			w.Forget(name)
+		}
+	})
+}
