@@ -30,6 +30,7 @@ func main() {
 		Version:  versionText(),
 		Run:      run,
 		Check:    daemon.Check,
+		Import:   daemon.Import,
 		StateDir: daemon.StateDir,
 		SelfTest: daemon.SelfTest,
 		Schema:   conf.Schema,

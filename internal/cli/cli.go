@@ -40,6 +40,10 @@ type Deps struct {
 	// read; what is wrong within it are diagnostics, with their Text rendered.
 	Check func(path string) (*api.Check, error)
 
+	// Import returns a tend.toml that does what the file at path does. Where that
+	// has errors it returns nil and what is wrong, with the Text rendered.
+	Import func(path string) ([]byte, []api.Diagnostic)
+
 	// StateDir returns the folder in which a daemon of the configuration at path
 	// ("" is searched for) keeps its socket, leaving --state and $TEND_STATE
 	// aside. Where it is nil, that is .tend beside the file.
@@ -209,7 +213,7 @@ func (a *app) root() *cobra.Command {
 		a.runCommand(), a.upCommand(), a.downCommand(),
 		a.statusCommand(), a.logsCommand(), a.eventsCommand(), a.doctorCommand(),
 		a.actCommand(startVerb), a.actCommand(stopVerb), a.actCommand(restartVerb), a.signalCommand(), a.reloadCommand(),
-		a.initCommand(), a.checkCommand(), a.planCommand(),
+		a.initCommand(), a.importCommand(), a.checkCommand(), a.planCommand(),
 		a.upgradeCommand(), a.versionCommand(), a.completionCommand(), a.selfTestCommand(),
 	)
 	root.SetHelpCommand(a.helpCommand())
@@ -323,7 +327,7 @@ func (a *app) note(message string) {
 // errors, how many. It returns that number.
 func (a *app) diagnose(list []api.Diagnostic) (errors int) {
 	for _, d := range list {
-		if d.Severity != "warning" {
+		if d.Severity == "error" {
 			errors++
 		}
 		fmt.Fprintln(a.err, a.paintDiagnostic(d))
@@ -352,7 +356,7 @@ func (a *app) paintDiagnostic(d api.Diagnostic) string {
 	}
 	lines := strings.Split(cleanLines(text), "\n")
 	mark := red
-	if d.Severity == "warning" {
+	if d.Severity != "error" {
 		mark = yellow
 	}
 	if at := strings.Index(lines[0], ": "); at > 0 {

@@ -1,10 +1,13 @@
 package conf
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/fstest"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
@@ -148,6 +151,46 @@ func FuzzExpand(f *testing.F) {
 		_, err := expand(s, lookup)
 		if wrong, ok := err.(*substError); err != nil && (!ok || !strings.Contains(s, wrong.at)) {
 			t.Errorf("%q: %v is not about a part of it", s, err)
+		}
+	})
+}
+
+// FuzzSupervisord: whatever supervisord would take becomes programs that can be
+// saved, compared and written as a tend.toml.
+func FuzzSupervisord(f *testing.F) {
+	seeds(f, ".conf")
+	f.Add("[program:x]\ncommand=a\nstopsignal=0\nstartsecs=-1\nstartretries=-5\nstopwaitsecs=-1\nstdout_logfile_backups=-1\nexitcodes=\n[supervisord]\n")
+	f.Add("[supervisord]\n[program:x]\ncommand=a\x00b\n")
+	f.Add("[supervisord]\n[program:x]\ncommand=a\nenvironment===x\n")
+	f.Add("[supervisord]\n[program:x]\ncommand=a\nenvironment=\x00=x\n")
+	f.Add("[supervisord]\n[program:x]\ncommand=$a '\"'\nenvironment=A=\"$\",B='\"'\ndirectory=$HOME\nstdout_logfile=$x\numask=1777\nprocess_name=%(ENV_N)s\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		w := world{fstest.MapFS{inside(worldCwd): {Mode: fs.ModeDir | 0o755}}}
+		w.add(worldRoot, text)
+		r := w.load(worldRoot, "N=a/b\xff", "X=$")
+		bad := false
+		for _, d := range r.Diagnostics {
+			bad = bad || d.Severity == Error
+		}
+		if bad == r.OK() {
+			t.Errorf("OK is %v with %v", r.OK(), r.Diagnostics)
+		}
+		if !r.OK() {
+			return
+		}
+		utf8Only := true
+		for _, p := range r.Set.Programs {
+			q, err := spec.Decode(p.Name, spec.Encode(p))
+			if err != nil || len(spec.Changes(p, q)) > 0 || p.Member != q.Member {
+				t.Fatalf("saved, %s is %+v and not %+v, %v", p.Name, q, p, err)
+			}
+			if p.Command.IsZero() || !filepath.IsAbs(p.Directory) || p.Instances != 1 {
+				t.Errorf("%+v", p)
+			}
+			utf8Only = utf8Only && utf8.Valid(spec.Encode(p)) && !strings.Contains(string(spec.Encode(p)), `\u0001`)
+		}
+		if utf8Only {
+			importsTo(t, r)
 		}
 	})
 }

@@ -49,12 +49,21 @@ func Check(path string) (*api.Check, error) {
 	return check, nil
 }
 
+// Import writes the configuration at path as a tend.toml. It returns nil, and what
+// is wrong, where that has errors.
+func Import(path string) ([]byte, []api.Diagnostic) {
+	text, r := conf.ImportFile(conf.Options{Path: path, Environ: os.Environ(), Root: os.Geteuid() == 0})
+	return text, diagnosticsView(r)
+}
+
 // checked is what is printed of one instance: every effective key, and what its
 // command comes to.
 func checked(p *spec.Program, i int) map[string]any {
 	instance := p.Instance(i)
 	m := effective(instance)
-	m["name"], m["program"], m["group"] = spec.InstanceName(p.Name, i, p.Instances), p.Name, p.Name
+	name := spec.InstanceName(p.Name, i, p.Instances)
+	group, process := p.GroupOf(name)
+	m["name"], m["program"], m["group"], m["process"] = name, p.Name, group, process
 	m["argv"] = instance.Command.Args()
 	return m
 }

@@ -90,7 +90,7 @@ func TestClock(t *testing.T) {
 		// The clock was ahead by that when it was put aside.
 		stored, c = stored.Add(set), c+clock(set)
 		for _, same := range []bool{true, false} {
-			got := now.Sub(c.load(now, same, stored))
+			got := now.Sub(c.load(now, clockNow(), same, stored))
 			want := time.Minute
 			if !same {
 				want -= set

@@ -177,6 +177,9 @@ func (d *Daemon) warn(result *conf.Result) {
 		return
 	}
 	for _, diag := range result.Diagnostics {
+		if diag.Severity == conf.Info {
+			continue // tend check says it to those who ask
+		}
 		message := fmt.Sprintf("%s:%d: %s", diag.File, diag.Line, diag.Message)
 		if diag.Hint != "" {
 			message += "; " + diag.Hint
@@ -222,7 +225,11 @@ func planView(p engine.Plan, r *conf.Result) *api.Plan {
 		}
 		v.Items = append(v.Items, item)
 	}
-	v.Diagnostics = append(v.Diagnostics, diagnosticsView(r)...)
+	for _, diag := range diagnosticsView(r) {
+		if diag.Severity != string(conf.Info) { // those are for tend check
+			v.Diagnostics = append(v.Diagnostics, diag)
+		}
+	}
 	return v
 }
 

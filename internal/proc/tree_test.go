@@ -368,3 +368,54 @@ func TestAfterKill(t *testing.T) {
 		w.Forget("killed:0")
 	})
 }
+
+// What is let go of runs on, and holds nothing: no descriptor, no report.
+func TestLeave(t *testing.T) {
+	inEachMode(t, func(t *testing.T, w *world) {
+		const rounds = 5
+		var before int
+		var names []string
+		var children []int
+		for i := range rounds {
+			r, out := pipe(t)
+			a := w.helper(out, "fork-and-die")
+			a.Tag = uint64(100 + i)
+			p := w.spawn(a)
+			_, child := readPid(t, r)
+			if e := w.ended(); !e.Left && i == 0 {
+				t.Fatalf("%+v", e)
+			}
+			p.Leave()
+			// The end of another one comes after that.
+			b := w.attempt(nil, "/bin/true")
+			q := w.spawn(b)
+			w.ended()
+			q.Leave() // of nothing
+			names, children = append(names, a.Name, b.Name), append(children, child)
+			if over(child) {
+				t.Fatal("the child is gone")
+			}
+			if err := p.SignalTree(unix.SIGTERM); err != os.ErrProcessDone {
+				t.Errorf("a signal to what was let go of: %v", err)
+			}
+			w.mu.Lock()
+			n := len(w.left) + len(w.events)
+			w.mu.Unlock()
+			if i == 0 {
+				before = n
+			} else if n > before {
+				t.Fatalf("%d watched after %d rounds", n, i+1)
+			}
+		}
+		for _, child := range children {
+			unix.PidfdSendSignal(child, unix.SIGKILL, nil, 0)
+			fds := []unix.PollFd{{Fd: int32(child), Events: unix.POLLIN}}
+			if err := retry(unix.EINTR, func() error { _, err := unix.Poll(fds, 60_000); return err }); err != nil || !over(child) {
+				t.Fatalf("the child lives: %v", err)
+			}
+		}
+		for _, name := range names {
+			w.Forget(name)
+		}
+	})
+}
