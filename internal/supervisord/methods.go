@@ -151,8 +151,11 @@ func (c *rpc) call(name string, args []any) (any, error) {
 // badName is the fault for a name that nothing has. Whatever is no string has no
 // name either, and some methods say that of it and others fail on it.
 func badName(name any) error {
+	if name == nil {
+		return xmlrpc.NewFault(xmlrpc.BadName, "")
+	}
 	text, _ := python(name)
-	return xmlrpc.NewFault(xmlrpc.BadName, text)
+	return faultAbout(xmlrpc.BadName, text)
 }
 
 // python returns a value as Python's str does, as far as there is need.
@@ -382,7 +385,7 @@ func signalNamed(v any) (svconf.Signal, error) {
 	}
 	n, err := svconf.ParseSignal(text)
 	if err != nil {
-		return 0, xmlrpc.NewFault(xmlrpc.BadSignal, text)
+		return 0, faultAbout(xmlrpc.BadSignal, text)
 	}
 	return n, nil
 }
@@ -394,7 +397,7 @@ func (c *rpc) signalOne(p Process, name string, signal any) error {
 		return err
 	}
 	if !p.State.Signallable() {
-		return xmlrpc.NewFault(xmlrpc.NotRunning, name)
+		return faultAbout(xmlrpc.NotRunning, name)
 	}
 	if f := c.daemon.Signal(p.ID, n).fault(name); f != nil {
 		return f

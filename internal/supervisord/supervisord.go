@@ -260,5 +260,15 @@ func (o Outcome) fault(name string) *xmlrpc.Fault {
 			detail = o.Detail
 		}
 	}
-	return xmlrpc.NewFault(codes[o.Kind], detail)
+	return faultAbout(codes[o.Kind], detail)
+}
+
+// faultAbout is the fault about something that a client has named, be its name
+// empty.
+func faultAbout(code int, name string) *xmlrpc.Fault {
+	f := xmlrpc.NewFault(code, name)
+	if name == "" {
+		f.Text += ": "
+	}
+	return f
 }
