@@ -197,8 +197,8 @@ func truth(v any) bool {
 	return v != nil
 }
 
-// flag returns the optional parameter wait.
-func flag(args []any, i int) bool { return i >= len(args) || truth(args[i]) }
+// waits returns the optional parameter wait.
+func waits(args []any, i int) bool { return i >= len(args) || truth(args[i]) }
 
 // process looks a process up by its namespec. With group:* and group: there is
 // none, but all is set.
@@ -324,7 +324,7 @@ func (c *rpc) startProcess(args []any) (any, error) {
 	case all:
 		return c.startGroup(p, args)
 	}
-	return c.actOne(c.daemon.Start, p.ID, args[0].(string), flag(args, 1))
+	return c.actOne(c.daemon.Start, p.ID, args[0].(string), waits(args, 1))
 }
 
 // startGroup is startProcess of group:*.
@@ -338,11 +338,11 @@ func (c *rpc) startProcessGroup(args []any) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.actAll(c.daemon.Start, among(list, down), flag(args, 1))
+	return c.actAll(c.daemon.Start, among(list, down), waits(args, 1))
 }
 
 func (c *rpc) startAllProcesses(args []any) (any, error) {
-	return c.actAll(c.daemon.Start, among(c.everything(), down), flag(args, 0))
+	return c.actAll(c.daemon.Start, among(c.everything(), down), waits(args, 0))
 }
 
 func (c *rpc) stopProcess(args []any) (any, error) {
@@ -356,7 +356,7 @@ func (c *rpc) stopProcess(args []any) (any, error) {
 	case !p.State.Up():
 		return nil, xmlrpc.NewFault(xmlrpc.NotRunning, args[0].(string))
 	}
-	return c.actOne(c.daemon.Stop, p.ID, args[0].(string), flag(args, 1))
+	return c.actOne(c.daemon.Stop, p.ID, args[0].(string), waits(args, 1))
 }
 
 func (c *rpc) stopProcessGroup(args []any) (any, error) {
@@ -364,11 +364,11 @@ func (c *rpc) stopProcessGroup(args []any) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.actAll(c.daemon.Stop, among(list, State.Up), flag(args, 1))
+	return c.actAll(c.daemon.Stop, among(list, State.Up), waits(args, 1))
 }
 
 func (c *rpc) stopAllProcesses(args []any) (any, error) {
-	return c.actAll(c.daemon.Stop, among(c.everything(), State.Up), flag(args, 0))
+	return c.actAll(c.daemon.Stop, among(c.everything(), State.Up), waits(args, 0))
 }
 
 // signalNamed reads the signal of a request, which can be a number as well.
