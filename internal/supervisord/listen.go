@@ -22,7 +22,24 @@ type Listener struct {
 	net.Listener
 	Server svconf.Server
 
-	made os.FileInfo // the file of a unix socket
+	made *os.File // that of a unix socket: as long as it is open, no other has its inode
+}
+
+// oPath opens a file to know it again, whatever it is (open(2)).
+const oPath = 0x200000
+
+// identify opens a file for nothing but its identity.
+func identify(path string) (*os.File, os.FileInfo, error) {
+	f, err := os.OpenFile(path, oPath|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	return f, info, nil
 }
 
 // Listen listens where a section [unix_http_server] or [inet_http_server] says.
@@ -111,25 +128,28 @@ func bindUnix(server svconf.Server) (_ *Listener, err error) {
 	if err := os.Chmod(made, fs.FileMode(server.Chmod&0o777)); err != nil {
 		return nil, err
 	}
-	info, err := os.Lstat(made)
+	id, _, err := identify(made)
 	if err != nil {
 		return nil, err
 	}
 	if err := os.Link(made, server.File); err != nil {
+		id.Close()
 		return nil, err
 	}
-	return &Listener{Listener: l, Server: server, made: info}, nil
+	return &Listener{Listener: l, Server: server, made: id}, nil
 }
 
 // removeStale removes the socket of a daemon that is dead.
 func removeStale(server svconf.Server, note func(string)) error {
-	before, err := os.Lstat(server.File)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	id, before, err := identify(server.File)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil // it went away by itself
-	case err != nil:
+	}
+	if err != nil {
 		return err
-	case before.Mode().Type() != fs.ModeSocket:
+	}
+	defer id.Close()
+	if before.Mode().Type() != fs.ModeSocket {
 		return fmt.Errorf("%s is not a socket: remove it, or set another file", server.File)
 	}
 	c, err := net.DialTimeout("unix", server.File, dialLimit)
@@ -151,11 +171,17 @@ func removeStale(server svconf.Server, note func(string)) error {
 }
 
 // Remove removes the file of a unix socket, if it is still the one that was made.
+// It is called once.
 func (l *Listener) Remove() {
 	if l.made == nil {
 		return
 	}
-	if now, err := os.Lstat(l.Server.File); err == nil && os.SameFile(l.made, now) {
+	defer l.made.Close()
+	made, err := l.made.Stat()
+	if err != nil {
+		return
+	}
+	if now, err := os.Lstat(l.Server.File); err == nil && os.SameFile(made, now) {
 		_ = os.Remove(l.Server.File)
 	}
 }

@@ -30,7 +30,6 @@ type exchange struct {
 	name   string // without its number
 	file   string
 	status string // the first line of the answer; "": there was none
-	note   string
 }
 
 // exchanges reads the list of what was recorded, in order.
