@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -150,9 +151,13 @@ func (q *request) field(line string) error {
 	return nil
 }
 
-// path returns the target without its query.
+// path returns the target without its query and without escapes, as far as those
+// can be read.
 func (q *request) path() string {
 	path, _, _ := strings.Cut(q.target, "?")
+	if plain, err := url.PathUnescape(path); err == nil {
+		return plain
+	}
 	return path
 }
 

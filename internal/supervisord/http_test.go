@@ -174,6 +174,7 @@ func TestRequests(t *testing.T) {
 		"PUT /x HTTP/1.0\r\nContent-Length: 3\r\n\r\nabc":                               "HTTP/1.0 400 Bad Request",
 		"PUT /x HTTP/1.1\r\nContent-Length: 99999\r\n\r\n" + strings.Repeat("x", 99999): "HTTP/1.1 400 Bad Request",
 		"GET /logtail/web/stdin HTTP/1.1\r\n\r\n":                                       "HTTP/1.1 404 Not Found",
+		"GET /%52PC2 HTTP/1.1\r\n\r\n":                                                  "HTTP/1.1 400 Bad Request",
 		"GET /logtail/%zz HTTP/1.1\r\n\r\n":                                             "HTTP/1.1 404 Not Found",
 	} {
 		if got := ask(t, dial(), request).status; got != want {
@@ -328,7 +329,7 @@ func TestShutdownBreaksOff(t *testing.T) {
 func TestLimits(t *testing.T) {
 	d := newSimple(t)
 	short := 50 * time.Millisecond
-	_, dial := serve(t, d, Limits{Connections: 2, Idle: time.Minute, Header: short, Body: short, Write: time.Second}, nil)
+	s, dial := serve(t, d, Limits{Connections: 2, Idle: time.Minute, Header: short, Body: short, Write: time.Second}, nil)
 	slow := dial()
 	if a := ask(t, slow, "POST /RPC2 HT"); a.status != "HTTP/1.1 408 Request Timeout" {
 		t.Errorf("a slow header is answered %v", a)
@@ -343,19 +344,53 @@ func TestLimits(t *testing.T) {
 	}
 	body.Close()
 	state := post(call(t, "supervisor.getState"))
-	first := dial()
+	settled(s, 0)
+	first, second := dial(), dial()
 	ask(t, first, state)
-	var others []net.Conn
-	for range 3 {
-		c := dial()
-		ask(t, c, state)
-		others = append(others, c)
-	}
+	settled(s, 2)
+	ask(t, second, state)
+	settled(s, 2)
+	third := dial()
+	ask(t, third, state)
 	if n, err := io.Copy(io.Discard, first); n > 0 || err != nil {
 		t.Errorf("the one that was idle longest gets %d, %v", n, err)
 	}
-	ask(t, others[2], state)
-	ask(t, others[1], state)
+	ask(t, second, state)
+	// Both are busy now, so a fourth one waits until one isn't.
+	for _, c := range []net.Conn{second, third} {
+		if _, err := io.WriteString(c, post(call(t, "supervisor.startProcess", "web"))); err != nil {
+			t.Fatal(err)
+		}
+		<-d.begun
+	}
+	fourth := dial()
+	if _, err := io.WriteString(fourth, state); err != nil {
+		t.Fatal(err)
+	}
+	d.hold <- struct{}{}
+	if a, err := readReply(bufio.NewReader(fourth)); err != nil || a.status != "HTTP/1.1 200 OK" {
+		t.Errorf("%v, %v", a, err)
+	}
+	d.hold <- struct{}{}
+}
+
+// settled waits until all connections are idle, and so many.
+func settled(s *Server, n int) {
+	for {
+		s.mu.Lock()
+		idle := 0
+		for c := range s.conns {
+			if c.idle > 0 {
+				idle++
+			}
+		}
+		changed, ok := s.freed, idle == n && len(s.conns) == n
+		s.mu.Unlock()
+		if ok {
+			return
+		}
+		<-changed
+	}
 }
 
 // TestStream follows a log over a truncation and a rotation.

@@ -137,11 +137,15 @@ type Listeners struct {
 	serial     uint64
 	pools      []*pool
 	ticks      ticks
+	debug      bool // that each step of the protocol is said
 	effects    []Effect
 }
 
 // NewListeners returns Listeners without pools, for a daemon of that identifier.
-func NewListeners(identifier string) *Listeners { return &Listeners{identifier: identifier} }
+// With debug they say each step of the protocol, else only what goes wrong.
+func NewListeners(identifier string, debug bool) *Listeners {
+	return &Listeners{identifier: identifier, debug: debug}
+}
 
 type pool struct {
 	Pool
@@ -226,6 +230,9 @@ func (l *Listeners) Step(in Input) []Effect {
 }
 
 func (l *Listeners) say(level, format string, args ...any) {
+	if level == "DEBG" && !l.debug {
+		return
+	}
 	l.effects = append(l.effects, Say{level, fmt.Sprintf(format, args...)})
 }
 

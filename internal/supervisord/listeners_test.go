@@ -28,7 +28,7 @@ var update = flag.Bool("update", false, "rewrite the scripts in testdata with wh
 //	> event TYPE "payload"
 //	> tick UNIXTIME
 func script(t *testing.T, text string) string {
-	l := NewListeners("tend")
+	l := NewListeners("tend", true)
 	var b strings.Builder
 	lines := bufio.NewScanner(strings.NewReader(text))
 	for lines.Scan() {
@@ -184,7 +184,7 @@ func TestRecordedEvents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := NewListeners("scenario")
+	l := NewListeners("scenario", false)
 	me := ID{"listener", "listener"}
 	l.Step(AddPool{Pool{Name: "listener", Events: []string{"EVENT"}, Buffer: 100, Processes: []string{"listener"}}})
 	l.Step(Became{me, Running})
@@ -316,7 +316,7 @@ func FuzzListeners(f *testing.F) {
 	f.Add([]byte("\x00READY\n\x03\x02\x00RESULT 2\nOK"), false)
 	f.Add([]byte("\x00READY\n\x03\x02\x00RESULT 0\n"), true)
 	f.Fuzz(func(t *testing.T, text []byte, show bool) {
-		l := NewListeners("x")
+		l := NewListeners("x", false)
 		p := Pool{Name: "p", Events: []string{"TICK"}, Buffer: 3, Processes: []string{"a", "b"}}
 		if show {
 			p.Handler = stdoutHandler

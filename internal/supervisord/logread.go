@@ -50,15 +50,15 @@ func twoIntegers(args []any) (offset, length int, err error) {
 	return offset, length, err
 }
 
-// open opens a log for reading, and returns its size. Whoever has a name of a
-// log could have put a named pipe there, which must not hold anybody up.
-func openLog(path string) (*os.File, int64, error) {
+// openLog opens a log for reading, and tells its size and when it was written.
+// Where a log should be there may be a named pipe, which must not hold anybody up.
+func openLog(path string) (*os.File, os.FileInfo, error) {
 	if path == "" {
-		return nil, 0, fs.ErrNotExist
+		return nil, nil, fs.ErrNotExist
 	}
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
@@ -66,15 +66,15 @@ func openLog(path string) (*os.File, int64, error) {
 	}
 	if err != nil {
 		f.Close()
-		return nil, 0, err
+		return nil, nil, err
 	}
-	return f, info.Size(), nil
+	return f, info, nil
 }
 
 // readPart reads a part of a log by the rules of read*Log: from an offset on, or
 // with one below 0 the end, that many bytes.
 func (c *rpc) readPart(path string, offset, length int) (any, error) {
-	f, size, err := openLog(path)
+	f, info, err := openLog(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, xmlrpc.NewFault(xmlrpc.NoFile, path)
 	}
@@ -85,7 +85,7 @@ func (c *rpc) readPart(path string, offset, length int) (any, error) {
 	if offset < 0 && length != 0 || length < 0 {
 		return nil, xmlrpc.NewFault(xmlrpc.BadArguments, "")
 	}
-	from, n := int64(offset), int64(length)
+	from, n, size := int64(offset), int64(length), info.Size()
 	if from < 0 {
 		from = max(size+from, 0)
 	}
@@ -106,12 +106,12 @@ func (c *rpc) readBytes(f io.ReaderAt, from, n int64) (any, error) {
 		}
 	}
 	c.budget -= int(n)
-	b := make([]byte, n)
-	got, err := f.ReadAt(b, from)
-	if err != nil && err != io.EOF {
+	var b strings.Builder
+	b.Grow(int(n))
+	if _, err := io.Copy(&b, io.NewSectionReader(f, from, n)); err != nil {
 		return nil, xmlrpc.NewFault(xmlrpc.Failed, "")
 	}
-	return string(b[:got]), nil
+	return b.String(), nil
 }
 
 func (c *rpc) readLog(args []any) (any, error) {
@@ -161,13 +161,14 @@ func (c *rpc) tailOf(args []any, file func(Process) string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, size, err := openLog(file(p))
+	f, info, err := openLog(file(p))
 	if err != nil {
 		return []any{"", 0, false}, nil
 	}
 	defer f.Close()
 	// What comes is the end of the log: length bytes of it, whatever the offset says.
 	// That one only tells whether there is something new, and whether it is more.
+	size := info.Size()
 	overflow := size > int64(offset)+int64(length)
 	n := min(max(int64(length), 0), size)
 	if !overflow && int64(offset) >= size {

@@ -97,8 +97,17 @@ func init() {
 // answers that with 500 of HTTP.
 var errType = errors.New("a parameter has a type that it can't have")
 
-// maxMulticall bounds the answers that one request can ask for.
-const maxMulticall = 1000
+const (
+	// maxMulticall bounds the answers that one request can ask for.
+	maxMulticall = 1000
+
+	// maxInfos is how many structs about processes one answer can have. It is more
+	// than there can be processes.
+	maxInfos = 200_000
+
+	// smallInfos is how many an answer can have that doesn't have to wait for others.
+	smallInfos = 1000
+)
 
 // rpc is one request of XML-RPC.
 type rpc struct {
@@ -106,6 +115,7 @@ type rpc struct {
 	daemon Daemon
 	now    func() time.Time
 	budget int // bytes of logs that may still be read for it
+	infos  int // structs about processes that may still be made for it
 
 	big  chan struct{} // those whose answers are big hold an element; nil: no bound
 	held bool          // this one does
@@ -123,6 +133,18 @@ func (c *rpc) hold() error {
 	case <-c.ctx.Done():
 		return c.ctx.Err()
 	}
+}
+
+// spend takes room for structs about processes. A multicall could ask for any
+// number of those.
+func (c *rpc) spend(n int) error {
+	if c.infos -= n; c.infos < 0 {
+		return xmlrpc.NewFault(xmlrpc.Failed, fmt.Sprintf("it tells about more than %d processes: ask less at once", maxInfos))
+	}
+	if n > smallInfos {
+		return c.hold()
+	}
+	return nil
 }
 
 // release gives the room back.
@@ -307,6 +329,9 @@ func (c *rpc) actAll(do action, ids []ID, wait bool) (any, error) {
 	if len(ids) == 0 {
 		return list, nil
 	}
+	if c.infos -= len(ids); c.infos < 0 { // not spend: nobody waits for room while processes start
+		return nil, xmlrpc.NewFault(xmlrpc.Failed, fmt.Sprintf("it tells about more than %d processes: ask less at once", maxInfos))
+	}
 	err := do(c.ctx, ids, wait, func(id ID, o Outcome) { list = append(list, status(id, o.fault(id.Namespec()))) })
 	if err != nil {
 		return nil, fmt.Errorf("cannot wait for %d processes: %w", len(ids), err)
@@ -430,11 +455,14 @@ func (c *rpc) signalAllProcesses(args []any) (any, error) {
 }
 
 func (c *rpc) signalThese(list []Process, signal any) (any, error) {
-	return each(list, State.Signallable, func(p Process) error { return c.signalOne(p, p.Namespec(), signal) })
+	return c.each(list, State.Signallable, func(p Process) error { return c.signalOne(p, p.Namespec(), signal) })
 }
 
 // each does something with each process that is in one of some states.
-func each(list []Process, in func(State) bool, do func(Process) error) (any, error) {
+func (c *rpc) each(list []Process, in func(State) bool, do func(Process) error) (any, error) {
+	if err := c.spend(len(list)); err != nil {
+		return nil, err
+	}
 	answer := make([]any, 0, len(list))
 	for _, p := range list {
 		if !in(p.State) {
@@ -460,6 +488,9 @@ func (c *rpc) getProcessInfo(args []any) (any, error) {
 
 func (c *rpc) getAllProcessInfo([]any) (any, error) {
 	list := c.everything()
+	if err := c.spend(len(list)); err != nil {
+		return nil, err
+	}
 	slices.SortStableFunc(list, func(a, b Process) int {
 		if d := strings.Compare(a.Group, b.Group); d != 0 {
 			return d
@@ -473,7 +504,16 @@ func (c *rpc) getAllProcessInfo([]any) (any, error) {
 	return answer, nil
 }
 
-func (c *rpc) getAllConfigInfo([]any) (any, error) { return configInfo(c.daemon.Configured()), nil }
+func (c *rpc) getAllConfigInfo([]any) (any, error) {
+	groups, n := c.daemon.Configured(), 0
+	for _, g := range groups {
+		n += len(g.Group.Processes)
+	}
+	if err := c.spend(n); err != nil {
+		return nil, err
+	}
+	return configInfo(groups), nil
+}
 
 func (c *rpc) clearProcessLogs(args []any) (any, error) {
 	p, err := c.one(args[0])
@@ -488,7 +528,7 @@ func (c *rpc) clearProcessLogs(args []any) (any, error) {
 
 func (c *rpc) clearAllProcessLogs([]any) (any, error) {
 	anyState := func(State) bool { return true }
-	return each(c.everything(), anyState, func(p Process) error {
+	return c.each(c.everything(), anyState, func(p Process) error {
 		if f := c.daemon.ClearLogs(p.ID).fault(p.Namespec()); f != nil {
 			return f
 		}

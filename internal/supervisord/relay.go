@@ -18,6 +18,7 @@ type Relay struct {
 // must not wait for anything, and must not call the Relay.
 type RelayOptions struct {
 	Identifier string // of the daemon
+	Debug      bool   // each step of the protocol is said, as with loglevel=debug
 
 	// Send writes to the standard input of a listener. A write that isn't OK costs
 	// the listener its part in the protocol, and the event goes to another.
@@ -34,7 +35,7 @@ func NewRelay(o RelayOptions) *Relay {
 	if o.Show == nil {
 		o.Show = func(string) {}
 	}
-	return &Relay{listeners: NewListeners(o.Identifier), do: o}
+	return &Relay{listeners: NewListeners(o.Identifier, o.Debug), do: o}
 }
 
 // Step takes an input and does what follows.

@@ -18,7 +18,7 @@ import (
 
 // Limits bound what clients can make a server hold and how long.
 type Limits struct {
-	Connections int           // at once; with one more, the one that is idle longest is closed
+	Connections int           // of each listener at once; with one more, the one that is idle longest is closed
 	Idle        time.Duration // between two requests
 	Header      time.Duration // for a request without its body
 	Body        time.Duration
@@ -33,10 +33,13 @@ const (
 	smallBody = 64 << 10
 
 	// bigOnes is how many requests and answers above that are in memory at once.
-	bigOnes = 4
+	bigOnes = 2
 
 	// acceptPause is how long no connection is taken after one could not be.
 	acceptPause = 50 * time.Millisecond
+
+	// roomPause is how long a connection waits for room when all others are busy.
+	roomPause = time.Second
 )
 
 // Options are what a Server needs.
@@ -66,6 +69,7 @@ type Server struct {
 	listeners map[net.Listener]struct{}
 	conns     map[*conn]struct{}
 	idleTick  uint64
+	freed     chan struct{} // closed, and made anew, when there may be room
 }
 
 // NewServer returns a server that listens nowhere yet.
@@ -74,6 +78,7 @@ func NewServer(o Options) *Server {
 		daemon: o.Daemon, limits: o.Limits, now: o.Now, log: o.Log,
 		big:       make(chan struct{}, bigOnes),
 		listeners: make(map[net.Listener]struct{}), conns: make(map[*conn]struct{}),
+		freed: make(chan struct{}),
 	}
 	if s.limits == (Limits{}) {
 		s.limits = DefaultLimits
@@ -108,7 +113,7 @@ func (s *Server) Serve(l net.Listener, login *Login) error {
 		c, err := l.Accept()
 		switch {
 		case err == nil:
-			s.take(c, login)
+			s.take(l, c, login)
 			continue
 		case errors.Is(err, net.ErrClosed) || s.streams.Err() != nil:
 			return nil
@@ -131,44 +136,84 @@ func (s *Server) Serve(l net.Listener, login *Login) error {
 type conn struct {
 	net.Conn
 	s     *Server
+	from  net.Listener
 	r     *bufio.Reader
 	login *Login
 	idle  uint64 // since which tick it waits for a request; 0: it doesn't
 }
 
-// take serves a connection, if there is room for it or can be made.
-func (s *Server) take(nc net.Conn, login *Login) {
-	c := &conn{Conn: nc, s: s, r: bufio.NewReaderSize(nc, maxLine), login: login}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing || len(s.conns) >= s.limits.Connections && !s.evict() {
-		nc.Close()
-		return
-	}
-	s.conns[c] = struct{}{}
-	s.idleTick++
-	c.idle = s.idleTick
-	s.wg.Add(1)
-	go func() {
-		defer s.wg.Done()
-		c.serve()
-		c.Close()
+// take serves a connection, if there is room for it, can be made, or comes soon.
+// Each listener has room of its own, so that those who come from elsewhere can't
+// keep out those who come by the unix socket.
+func (s *Server) take(l net.Listener, nc net.Conn, login *Login) {
+	c := &conn{Conn: nc, s: s, from: l, r: bufio.NewReaderSize(nc, maxLine), login: login}
+	late := time.NewTimer(roomPause)
+	defer late.Stop()
+	for {
 		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.conns, c)
-	}()
+		if s.closing {
+			break
+		}
+		if s.room(l) {
+			s.conns[c] = struct{}{}
+			s.idleTick++
+			c.idle = s.idleTick
+			s.wg.Add(1)
+			s.mu.Unlock()
+			go c.run()
+			return
+		}
+		freed := s.freed
+		s.mu.Unlock()
+		select {
+		case <-freed:
+			continue
+		case <-s.streams.Done():
+		case <-late.C:
+			s.log("there are too many connections: one was refused")
+		}
+		s.mu.Lock()
+		break
+	}
+	s.mu.Unlock()
+	nc.Close()
 }
 
-// evict closes the connection that has been idle longest, and reports whether
-// there was one. The caller holds mu.
-func (s *Server) evict() bool {
+func (c *conn) run() {
+	s := c.s
+	defer s.wg.Done()
+	c.serve()
+	c.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	s.free()
+}
+
+// free tells who waits for room that there may be some. The caller holds mu.
+func (s *Server) free() {
+	close(s.freed)
+	s.freed = make(chan struct{})
+}
+
+// room reports whether there is room for one more connection of a listener. If
+// there is none, the one that has been idle longest has to go. The caller holds mu.
+func (s *Server) room(l net.Listener) bool {
+	n := 0
 	var oldest *conn
 	for c := range s.conns {
+		if c.from != l {
+			continue
+		}
+		n++
 		if c.idle > 0 && (oldest == nil || c.idle < oldest.idle) {
 			oldest = c
 		}
 	}
-	if oldest == nil {
+	switch {
+	case n < s.limits.Connections:
+		return true
+	case oldest == nil:
 		return false
 	}
 	oldest.Close()
@@ -188,6 +233,7 @@ func (c *conn) rest(idle bool) bool {
 	if idle {
 		s.idleTick++
 		c.idle = s.idleTick
+		s.free()
 	}
 	return !s.closing || !idle
 }
@@ -361,7 +407,7 @@ func (c *conn) rpc(q *request) bool {
 	case call == nil:
 		return c.sendRead(q, errorPage(400))
 	}
-	r := &rpc{ctx: c.s.calls, daemon: c.s.daemon, now: c.s.now, budget: maxLogRead, big: c.s.big}
+	r := &rpc{ctx: c.s.calls, daemon: c.s.daemon, now: c.s.now, budget: maxLogRead, infos: maxInfos, big: c.s.big}
 	defer r.release()
 	return c.sendRead(q, c.s.call(r, call))
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"strings"
 	"time"
 
@@ -33,10 +32,12 @@ func (c *conn) tail(q *request, path string) bool {
 	if strings.HasPrefix(path, "/logtail") {
 		fields = append(fields, "X-Accel-Buffering: no")
 	}
+	var written time.Time
 	if status == 0 {
-		if f, _, err := openLog(file); err != nil {
+		if f, info, err := openLog(file); err != nil {
 			status = 404
 		} else {
+			written = info.ModTime()
 			f.Close()
 		}
 	}
@@ -47,12 +48,11 @@ func (c *conn) tail(q *request, path string) bool {
 	if err != nil {
 		return c.send(q, errorPage(404))
 	}
-	now := c.s.now()
-	fields = append([]string{"Last-Modified: " + httpTime(now)}, fields...)
+	fields = append([]string{"Last-Modified: " + httpTime(written)}, fields...)
 	if q.minor == 1 {
 		fields = append(fields, "Transfer-Encoding: chunked")
 	}
-	if c.write(head(q.minor, 200, now, fields...)) != nil {
+	if c.write(head(q.minor, 200, c.s.now(), fields...)) != nil {
 		return false
 	}
 	c.follow(q, file, at)
@@ -67,9 +67,6 @@ func (c *conn) tail(q *request, path string) bool {
 func (s *Server) logOf(path string) (file string, status int) {
 	if strings.HasPrefix(path, "/mainlogtail") {
 		return s.daemon.Info().Log, 0
-	}
-	if plain, err := url.PathUnescape(path); err == nil {
-		path = plain
 	}
 	_, rest, ok := strings.Cut(strings.TrimLeft(path, "/"), "/")
 	if !ok {
