@@ -54,11 +54,13 @@ type fake struct {
 	groups []*fakeGroup
 	named  bool // AUTO logs have names in config
 	pids   int
+	added  int
 	events []Event
 }
 
 type fakeGroup struct {
 	conf      *svconf.Group
+	age       int // counts on from group to group
 	logs      map[string]AutoLogs
 	processes []*fakeProcess
 }
@@ -110,7 +112,8 @@ func (f *fake) load() (*svconf.Config, error) {
 }
 
 func (f *fake) add(conf *svconf.Group) {
-	g := &fakeGroup{conf: conf, logs: make(map[string]AutoLogs)}
+	f.added++
+	g := &fakeGroup{conf: conf, age: f.added, logs: make(map[string]AutoLogs)}
 	for _, c := range conf.Processes {
 		p := &fakeProcess{Process: Process{ID: ID{conf.Name, c.Name}}, conf: c, life: lives[c.Name]}
 		var auto AutoLogs
@@ -516,7 +519,8 @@ func (f *fake) Reread(context.Context) (Changes, error) {
 			c.Changed = append(c.Changed, g.Name)
 		}
 	}
-	for _, g := range f.groups {
+	byAge := slices.SortedFunc(slices.Values(f.groups), func(a, b *fakeGroup) int { return cmp.Compare(a.age, b.age) })
+	for _, g := range byAge {
 		if !slices.ContainsFunc(config.Groups, func(o *svconf.Group) bool { return o.Name == g.conf.Name }) {
 			c.Removed = append(c.Removed, g.conf.Name)
 		}

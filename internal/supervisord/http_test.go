@@ -92,8 +92,13 @@ func (d *simple) RemoteCommunication(typ, data string) {
 // serve serves a Daemon on a unix socket, and returns how to connect to it.
 func serve(t testing.TB, d Daemon, limits Limits, login *Login) (*Server, func() net.Conn) {
 	t.Helper()
-	s := NewServer(Options{Daemon: d, Limits: limits})
-	server := svconf.Server{Section: "unix_http_server", File: filepath.Join(t.TempDir(), "s"), Chmod: 0o700}
+	return serveAt(t, NewServer(Options{Daemon: d, Limits: limits}), filepath.Join(t.TempDir(), "s"), login)
+}
+
+// serveAt has a server serve a socket.
+func serveAt(t testing.TB, s *Server, file string, login *Login) (*Server, func() net.Conn) {
+	t.Helper()
+	server := svconf.Server{Section: "unix_http_server", File: file, Chmod: 0o700}
 	l, err := Listen(server, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -202,7 +202,9 @@ type Configured struct {
 // AutoLogs are the files that AUTO stands for, "" for those that aren't AUTO.
 type AutoLogs struct{ Stdout, Stderr string }
 
-// Changes are the groups that a new configuration adds, changes and removes.
+// Changes are the groups that a new configuration adds, changes and removes: the
+// first two in the order of the configuration, those that go in the order in which
+// they became active.
 type Changes struct{ Added, Changed, Removed []string }
 
 // An Outcome is what became of something that was asked for. The zero Outcome is
