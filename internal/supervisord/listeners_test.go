@@ -3,10 +3,12 @@ package supervisord
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -27,8 +29,12 @@ var update = flag.Bool("update", false, "rewrite the scripts in testdata with wh
 //	> notsent GROUP:NAME
 //	> event TYPE "payload"
 //	> tick UNIXTIME
-func script(t *testing.T, text string) string {
+//
+// With forget, the Listeners are replaced after each input by others that were told
+// what those knew.
+func script(t *testing.T, text string, forget bool) string {
 	l := NewListeners("tend", true)
+	var pools []Pool
 	var b strings.Builder
 	lines := bufio.NewScanner(strings.NewReader(text))
 	for lines.Scan() {
@@ -42,7 +48,32 @@ func script(t *testing.T, text string) string {
 			continue // what followed last time
 		}
 		fmt.Fprintln(&b, line)
-		for _, e := range l.Step(input(t, command)) {
+		in := input(t, command)
+		effects := l.Step(in)
+		switch in := in.(type) {
+		case AddPool:
+			pools = append(pools, in.Pool)
+		case RemovePool:
+			pools = slices.DeleteFunc(pools, func(p Pool) bool { return p.Name == in.Name })
+		}
+		if forget {
+			b, err := json.Marshal(l.Memory())
+			if err != nil {
+				t.Fatal(err)
+			}
+			next := NewListeners("tend", true)
+			next.ticks = l.ticks
+			for _, p := range pools {
+				next.Step(AddPool{p})
+			}
+			var m Memory
+			if err := json.Unmarshal(b, &m); err != nil {
+				t.Fatal(err)
+			}
+			next.Restore(m)
+			l = next
+		}
+		for _, e := range effects {
 			switch e := e.(type) {
 			case Send:
 				fmt.Fprintf(&b, "send %s:%s %q\n", e.ID.Group, e.ID.Name, e.Data)
@@ -118,7 +149,10 @@ func TestListenerScripts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := script(t, string(want))
+			got := script(t, string(want), false)
+			if again := script(t, string(want), true); again != got {
+				t.Errorf("replaced by others: %s", cmp.Diff(got, again))
+			}
 			if *update {
 				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
 					t.Fatal(err)

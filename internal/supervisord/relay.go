@@ -77,3 +77,18 @@ func (r *Relay) Run(ctx context.Context, now func() time.Time) {
 		}
 	}
 }
+
+// Memory returns what the Listeners know.
+func (r *Relay) Memory() Memory {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.listeners.Memory()
+}
+
+// Restore goes on with what the Listeners of another daemon knew. The pools must
+// have been added.
+func (r *Relay) Restore(m Memory) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.listeners.Restore(m)
+}
