@@ -223,6 +223,13 @@ func (f *follower) newer() (*logFile, error) {
 	if l == nil || err != nil {
 		return nil, err
 	}
+	// When cur was removed and its successor isn't there yet, the newest is a
+	// rotated one that was read before. Only of path itself it is known that it came
+	// after cur, whenever it was made.
+	if f.find(l.id) != 0 && !younger(l, f.cur) {
+		l.Close()
+		return nil, nil
+	}
 	for {
 		older, err := f.neighbour(l, +1)
 		if older == nil || err != nil {

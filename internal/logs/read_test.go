@@ -317,3 +317,43 @@ func latencies(t testing.TB, n int) []time.Duration {
 	slices.Sort(all)
 	return all
 }
+
+// TestNewerIsYounger: when a log is removed, its rotated files don't come after it;
+// only what takes its name does.
+func TestNewerIsYounger(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	for _, name := range []string{path + ".1", path} {
+		if err := os.WriteFile(name, []byte(name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The one was made long before the other, also for a file system that doesn't
+	// say when.
+	old := time.Unix(1e9, 0)
+	if err := os.Chtimes(path+".1", old, old); err != nil {
+		t.Fatal(err)
+	}
+	f := follower{chain: chain{path, 5}}
+	var err error
+	if f.cur, err = f.open(0); err != nil {
+		t.Fatal(err)
+	}
+	defer f.cur.Close()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := f.newer(); l != nil || err != nil {
+		t.Errorf("after the removed log comes %v, %v", l, err)
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l, err := f.newer()
+	if l == nil || err != nil {
+		t.Fatalf("after the removed log comes %v, %v", l, err)
+	}
+	defer l.Close()
+	if f.find(l.id) != 0 {
+		t.Error("what comes after the removed log isn't the one with its name")
+	}
+}
