@@ -20,8 +20,8 @@ import (
 // TestRealClient has supervisord's own supervisorctl, where it is installed, talk
 // to a Server, and compares what it says with what tend's says.
 func TestRealClient(t *testing.T) {
-	const real = "/usr/bin/supervisorctl" // as Debian and Fedora have it
-	if _, err := os.Stat(real); err != nil {
+	real, err := exec.LookPath("supervisorctl")
+	if err != nil {
 		t.Skipf("no supervisorctl: %v", err)
 	}
 	commands := []string{
@@ -46,7 +46,7 @@ func TestRealClient(t *testing.T) {
 		text := strings.ReplaceAll(out.String(), f.dir, "{SCENARIO}")
 		return fmt.Sprintf("%s--\n%sexit %d", inFile.ReplaceAllString(text, "file: F line: N"), errs.String(), status)
 	}
-	env := []string{"HOME=/", "TZ=UTC", "LANG=C.UTF-8", "PATH=/usr/bin:/bin"}
+	env := []string{"HOME=/", "TZ=UTC", "LANG=C.UTF-8", "PATH=" + os.Getenv("PATH")}
 	theirs := play(func(args []string, out, errs *bytes.Buffer) int {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
