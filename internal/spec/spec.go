@@ -16,7 +16,8 @@ import (
 	"time"
 )
 
-// A Set is the wanted world. Programs are in the order of their files, which is
+// A Set is the wanted world. Programs are in the order of their files, or of their
+// priorities where those of supervisord have some, which is
 // the order in which they are shown; names are unique.
 type Set struct {
 	Daemon   Daemon

@@ -223,11 +223,11 @@ func truth(v any) bool {
 func waits(args []any, i int) bool { return i >= len(args) || truth(args[i]) }
 
 // process looks a process up by its namespec. With group:* and group: there is
-// none, but all is set.
-func (c *rpc) process(name any) (p Process, all bool, err error) {
+// none, and the group is returned.
+func (c *rpc) process(name any) (p Process, group string, err error) {
 	text, ok := name.(string)
 	if !ok {
-		return p, false, errType
+		return p, "", errType
 	}
 	group, process, qualified := strings.Cut(text, ":")
 	if !qualified {
@@ -235,23 +235,23 @@ func (c *rpc) process(name any) (p Process, all bool, err error) {
 	}
 	g, ok := c.daemon.Group(group)
 	if !ok {
-		return p, false, badName(name)
+		return p, "", badName(name)
 	}
 	if qualified && (process == "" || process == "*") {
-		return p, true, nil
+		return p, group, nil
 	}
 	for _, p := range g.Processes {
 		if p.Name == process {
-			return p, false, nil
+			return p, "", nil
 		}
 	}
-	return p, false, badName(name)
+	return p, "", badName(name)
 }
 
 // one looks one process up.
 func (c *rpc) one(name any) (Process, error) {
-	p, all, err := c.process(name)
-	if all {
+	p, group, err := c.process(name)
+	if group != "" {
 		err = badName(name)
 	}
 	return p, err
@@ -342,20 +342,14 @@ func (c *rpc) actAll(do action, ids []ID, wait bool) (any, error) {
 func down(s State) bool { return !s.Up() }
 
 func (c *rpc) startProcess(args []any) (any, error) {
-	p, all, err := c.process(args[0])
+	p, group, err := c.process(args[0])
 	switch {
 	case err != nil:
 		return nil, err
-	case all:
-		return c.startGroup(p, args)
+	case group != "":
+		return c.startProcessGroup(append([]any{group}, args[1:]...))
 	}
 	return c.actOne(c.daemon.Start, p.ID, args[0].(string), waits(args, 1))
-}
-
-// startGroup is startProcess of group:*.
-func (c *rpc) startGroup(_ Process, args []any) (any, error) {
-	group, _, _ := strings.Cut(args[0].(string), ":")
-	return c.startProcessGroup(append([]any{group}, args[1:]...))
 }
 
 func (c *rpc) startProcessGroup(args []any) (any, error) {
@@ -371,12 +365,11 @@ func (c *rpc) startAllProcesses(args []any) (any, error) {
 }
 
 func (c *rpc) stopProcess(args []any) (any, error) {
-	p, all, err := c.process(args[0])
+	p, group, err := c.process(args[0])
 	switch {
 	case err != nil:
 		return nil, err
-	case all:
-		group, _, _ := strings.Cut(args[0].(string), ":")
+	case group != "":
 		return c.stopProcessGroup(append([]any{group}, args[1:]...))
 	case !p.State.Up():
 		return nil, xmlrpc.NewFault(xmlrpc.NotRunning, args[0].(string))
@@ -431,12 +424,11 @@ func (c *rpc) signalOne(p Process, name string, signal any) error {
 }
 
 func (c *rpc) signalProcess(args []any) (any, error) {
-	p, all, err := c.process(args[0])
+	p, group, err := c.process(args[0])
 	switch {
 	case err != nil:
 		return nil, err
-	case all:
-		group, _, _ := strings.Cut(args[0].(string), ":")
+	case group != "":
 		return c.signalProcessGroup([]any{group, args[1]})
 	}
 	return true, c.signalOne(p, args[0].(string), args[1])
