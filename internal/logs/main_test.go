@@ -19,6 +19,9 @@ import (
 // The test binary plays the program. As "flood" it writes numbered lines to its
 // standard output until it is killed, as "bulk" so many bytes, so many at a time.
 func TestMain(m *testing.M) {
+	if d, err := time.ParseDuration(os.Getenv("TEND_TEST_PATIENCE")); err == nil {
+		deadline = d
+	}
 	switch os.Getenv("LOGS_TEST_ROLE") {
 	case "flood":
 		for i := 0; ; i++ {
@@ -37,8 +40,9 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// deadline is how long a test waits for what must come.
-const deadline = 20 * time.Second
+// deadline is how long a test waits for what must come; TEND_TEST_PATIENCE=5m is
+// for a machine that is always slow.
+var deadline = 20 * time.Second
 
 // notices collects what a Capture says and lets a test wait for it.
 type notices struct {

@@ -98,8 +98,9 @@ func (p *Process) KillTree() error {
 	// it has left its cgroup.
 	p.learn()
 	done, err := p.killGroup(unix.SIGKILL)
-	if !done || err != nil { // nor if the kernel doesn't know the group
-		_ = p.Signal(unix.SIGKILL) // what comes of it is reported as its end
+	// Nor if the kernel doesn't know the group.
+	if (!done || err != nil) && p.Signal(unix.SIGKILL) == nil {
+		done, err = true, nil
 	}
 	if p.cgroup != "" && p.h.caps.CgroupKill {
 		p.mu.Lock()

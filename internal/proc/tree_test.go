@@ -39,7 +39,7 @@ func TestLeaderObeysChildDoesNot(t *testing.T) {
 			t.Error(err)
 		}
 		w.emptied(a.Tag)
-		if !over(child) {
+		if !ends(child) {
 			t.Error("the child lives")
 		}
 		if err := p.SignalGroup(unix.SIGTERM); err != os.ErrProcessDone {
@@ -72,6 +72,10 @@ func TestForkAndDie(t *testing.T) {
 	})
 }
 
+// ends waits for the end of a killed process. It leaves its cgroup a moment before
+// its pidfd tells.
+func ends(fd int) bool { return awaitEnd(fd, time.Now().Add(10*time.Second)) }
+
 // Nothing is too far away: two sessions, without a living parent.
 func TestEscaped(t *testing.T) {
 	for _, way := range []string{"main", "group", "tree", "kill"} {
@@ -99,7 +103,7 @@ func TestEscaped(t *testing.T) {
 					if e := w.ended(); e.Left {
 						w.emptied(a.Tag)
 					}
-					if !over(fd) {
+					if !ends(fd) {
 						t.Error("it lives")
 					}
 					return
@@ -117,7 +121,7 @@ func TestEscaped(t *testing.T) {
 					t.Error(err)
 				}
 				w.emptied(a.Tag)
-				if !over(fd) {
+				if !ends(fd) {
 					t.Error("it lives")
 				}
 			})
@@ -143,7 +147,7 @@ func TestBare(t *testing.T) {
 			t.Error(err)
 		}
 		w.emptied(a.Tag)
-		if !over(fd) {
+		if !ends(fd) {
 			t.Error("it lives")
 		}
 	})
