@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -177,6 +178,9 @@ func (b *bench) exchange(f *fleet, c *contender, round int) error {
 	unguarded, err := c.survival.unguarded(f)
 	if err != nil {
 		return err
+	}
+	if why != nil {
+		fmt.Fprintf(os.Stderr, " (%d without an answer, the last: %v)", refused.Load(), why)
 	}
 	b.sheet.add("upgrade-gap", c.name, round, ms(time.Duration(longest)))
 	b.sheet.add("upgrade-refused", c.name, round, float64(refused.Load()))

@@ -14,6 +14,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"tend/api"
@@ -83,6 +84,9 @@ type Server struct {
 	end    context.CancelFunc
 
 	readLimit, writeLimit, heartbeat time.Duration
+
+	mu        sync.Mutex
+	listeners []*limited
 }
 
 // New returns a server that listens nowhere yet.
@@ -129,11 +133,34 @@ func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.handle) }
 // Serve answers what comes in on l until [Server.Shutdown], and closes l. It
 // returns nil after a shutdown.
 func (s *Server) Serve(l net.Listener) error {
-	err := s.http.Serve(newLimited(l, s.conns))
-	if errors.Is(err, http.ErrServerClosed) {
+	limited := newLimited(l, s.conns)
+	s.mu.Lock()
+	s.listeners = append(s.listeners, limited)
+	s.mu.Unlock()
+	err := s.http.Serve(limited)
+	if errors.Is(err, http.ErrServerClosed) || s.ending.Err() != nil {
 		return nil
 	}
 	return err
+}
+
+// drain closes the listeners, and waits until all who were let in have had their
+// answer and left. Only then may net/http be told to shut down: from that moment
+// on it hangs up on whose request it has just read.
+func (s *Server) drain(ctx context.Context) {
+	s.mu.Lock()
+	for _, l := range s.listeners {
+		l.Close()
+	}
+	s.mu.Unlock()
+	s.http.SetKeepAlivesEnabled(false)
+	for range cap(s.conns) { // all slots are free then
+		select {
+		case s.conns <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // Shutdown closes the listeners, ends the streams after the latest events, and
@@ -141,6 +168,7 @@ func (s *Server) Serve(l net.Listener) error {
 // returns its error.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.end()
+	s.drain(ctx)
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		s.http.Close()

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -309,6 +310,36 @@ func TestShutdownEndsStreams(t *testing.T) {
 	if _, err := s.client.Daemon(within(t)); !errors.Is(err, api.ErrNoDaemon) {
 		t.Error(err)
 	}
+}
+
+// Whose connection was accepted has an answer, also when the request comes last.
+func TestShutdownAnswersWhoWasLetIn(t *testing.T) {
+	s := serve(t, nil)
+	conn, err := net.Dial("unix", s.socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for c := range s.states {
+		if c == http.StateNew {
+			break
+		}
+	}
+	down := make(chan struct{})
+	go func() {
+		s.down()
+		close(down)
+	}()
+	<-s.ending.Done()
+	fmt.Fprint(conn, "GET /v1/daemon HTTP/1.1\r\nHost: tend\r\n\r\n")
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		t.Errorf("answered %s", resp.Status)
+	}
+	<-down
 }
 
 // What a dashboard waits for: the list of 1,000 instances, from asking to having it.
