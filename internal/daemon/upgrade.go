@@ -82,7 +82,10 @@ func (d *Daemon) try(ctx context.Context, binary *os.File) (selfTest, error) {
 	}
 	if err != nil {
 		text, _, _ := strings.Cut(strings.TrimSpace(errs.String()), "\n")
-		if text != "" {
+		switch {
+		case ctx.Err() != nil:
+			err = fmt.Errorf("it gave no answer within %v", testTime)
+		case text != "":
 			err = fmt.Errorf("%w: %s", err, text)
 		}
 	}
