@@ -129,6 +129,12 @@ func treeName(name string) string {
 // openTree returns a descriptor of an instance's cgroup, made if need be.
 func (h *Host) openTree(name string) (int, error) {
 	dir := h.treeDir(name)
+	h.mu.Lock()
+	sound := h.sound[name]
+	h.mu.Unlock()
+	if !sound {
+		removeCgroup(dir) // stays where something lives in it
+	}
 	for {
 		fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		if err != unix.ENOENT {
@@ -137,13 +143,29 @@ func (h *Host) openTree(name string) (int, error) {
 		if err := unix.Mkdir(dir, 0o755); err != nil && err != unix.EEXIST {
 			return -1, err
 		}
+		h.mu.Lock()
+		if h.sound == nil {
+			h.sound = make(map[string]bool)
+		}
+		h.sound[name] = true
+		h.mu.Unlock()
 	}
+}
+
+// unsound says that the cgroup of a name is not to be used for another attempt:
+// Linux (6.18 for one) kills whatever clone3(2) puts into a cgroup in which
+// cgroup.kill was ever written.
+func (h *Host) unsound(name string) {
+	h.mu.Lock()
+	delete(h.sound, name)
+	h.mu.Unlock()
 }
 
 // Forget removes what is kept for an instance between its attempts. It is for
 // an instance that is gone for good, with its tree empty.
 func (h *Host) Forget(name string) {
 	if h.caps.Cgroup != "" {
+		h.unsound(name)
 		removeCgroup(h.treeDir(name))
 	}
 }

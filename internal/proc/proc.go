@@ -138,6 +138,7 @@ type Host struct {
 
 	mu     sync.Mutex
 	procs  map[int32]*Process // running attempts by pid
+	sound  map[string]bool    // names whose cgroup was made by us, and nobody was killed in it
 	left   map[int32]leftover // by pid: kept alive by no leader (no cgroup)
 	events map[int32]*Process // by descriptor: cgroup.events of trees with Left
 
