@@ -147,7 +147,7 @@ type Diagnostic struct {
 	File     string `json:"file"`
 	Line     int    `json:"line"` // from 1; 0: the file as a whole
 	Key      string `json:"key,omitempty"`
-	Severity string `json:"severity"` // "error" or "warning"
+	Severity string `json:"severity"` // "error", "warning" or "info"
 	Message  string `json:"message"`
 	Hint     string `json:"hint,omitempty"`
 	// Text is the whole complaint as people read it, with the line and carets.

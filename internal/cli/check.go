@@ -74,8 +74,19 @@ func checkSum(c *api.Check, config string) string {
 		programs[p["program"]] = true
 	}
 	sum := count(len(programs), "program") + ", " + count(len(c.Programs), "instance")
-	if n := len(c.Diagnostics); n > 0 {
-		sum += ", " + count(n, "warning")
+	warnings, notes := 0, 0
+	for _, d := range c.Diagnostics {
+		if d.Severity == "info" {
+			notes++
+		} else {
+			warnings++
+		}
+	}
+	if warnings > 0 {
+		sum += ", " + count(warnings, "warning")
+	}
+	if notes > 0 {
+		sum += ", " + count(notes, "note")
 	}
 	switch {
 	case len(c.Files) > 0:

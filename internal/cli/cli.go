@@ -323,7 +323,7 @@ func (a *app) note(message string) {
 // errors, how many. It returns that number.
 func (a *app) diagnose(list []api.Diagnostic) (errors int) {
 	for _, d := range list {
-		if d.Severity != "warning" {
+		if d.Severity == "error" {
 			errors++
 		}
 		fmt.Fprintln(a.err, a.paintDiagnostic(d))
@@ -352,7 +352,7 @@ func (a *app) paintDiagnostic(d api.Diagnostic) string {
 	}
 	lines := strings.Split(cleanLines(text), "\n")
 	mark := red
-	if d.Severity == "warning" {
+	if d.Severity != "error" {
 		mark = yellow
 	}
 	if at := strings.Index(lines[0], ": "); at > 0 {

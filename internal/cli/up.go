@@ -152,12 +152,14 @@ func (a *app) start(ctx context.Context, config, state string) error {
 			return err
 		}
 		for _, d := range c.Diagnostics {
-			fmt.Fprintln(a.err, a.paintDiagnostic(d))
+			if d.Severity != "info" {
+				fmt.Fprintln(a.err, a.paintDiagnostic(d))
+			}
 		}
 		if !c.OK {
 			n := 0
 			for _, d := range c.Diagnostics {
-				if d.Severity != "warning" {
+				if d.Severity == "error" {
 					n++
 				}
 			}

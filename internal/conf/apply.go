@@ -472,7 +472,11 @@ func (t *target) paths(key, dir string) error {
 			t.p.Log.File = absolute(dir, t.p.Log.File)
 		}
 	case "log.stderr":
-		if t.p.Log.Stderr != "" {
+		switch t.p.Log.Stderr {
+		case "", spec.Separate, "inherit", "none":
+		case "syslog", "journal":
+			return &spec.ValueError{Message: fmt.Sprintf("%q is not yet known to this version", t.p.Log.Stderr), Hint: "use a path, separate, inherit or none"}
+		default:
 			t.p.Log.Stderr = absolute(dir, t.p.Log.Stderr)
 		}
 	}

@@ -8,8 +8,13 @@
 // spec (apply.go). What is wrong becomes a [Diagnostic] with its place; all of
 // it is reported, and a set is returned only when no error was found.
 //
-// The package reads files and nothing else: it watches nothing, looks up no
-// users, and doesn't know what runs.
+// A file of supervisord is another matter: package svconf reads it as supervisord
+// does, and supervisord.go maps what that comes to. import.go goes the other way
+// and writes what was loaded, from whatever format, as a tend.toml.
+//
+// The package reads files and nothing else: it watches nothing and doesn't know
+// what runs. Users are looked up for supervisord's files only, since supervisord
+// refuses those that name others.
 package conf
 
 import (
@@ -21,6 +26,7 @@ import (
 	"unicode/utf8"
 
 	"tend/internal/spec"
+	"tend/internal/svconf"
 )
 
 // Options say what to load, and for whom.
@@ -28,6 +34,10 @@ type Options struct {
 	Path    string   // a file, or a folder of *.toml and *.ini
 	Environ []string // NAME=value, for substitution
 	Root    bool     // refuse files that others than root and the owner may write
+
+	// Machine is where a file of supervisord is read, but for its Path, Environ and
+	// Earlier. nil is this machine, here and now.
+	Machine *svconf.Options
 }
 
 // A Result is what a load came to.
@@ -37,6 +47,10 @@ type Result struct {
 	Files       []string     // every file that was read, absolute, in reading order
 	Watch       []string     // files and folders whose change can change the result, absolute, sorted
 	Diagnostics []Diagnostic // in the order of the files and their lines
+
+	// Supervisord is what a file of supervisord's says beyond its programs, nil for
+	// those of another format.
+	Supervisord *svconf.Config
 }
 
 // OK reports whether there is a set: there may be warnings, but no error.

@@ -12,6 +12,7 @@ type Severity string
 const (
 	Error   Severity = "error"
 	Warning Severity = "warning"
+	Info    Severity = "info"
 )
 
 // A Diagnostic is something to be said about a place in a file.
@@ -39,8 +40,8 @@ func (d Diagnostic) Text() string {
 		fmt.Fprintf(&b, ":%d", d.Line)
 	}
 	b.WriteString(": ")
-	if d.Severity == Warning {
-		b.WriteString("warning: ")
+	if d.Severity != Error {
+		b.WriteString(string(d.Severity) + ": ")
 	}
 	if d.Program != "" {
 		b.WriteString("[" + printable(d.Program) + "] ")

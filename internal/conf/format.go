@@ -12,12 +12,16 @@ const (
 	tomlFormat format = iota
 	iniFormat
 	procfileFormat
+	supervisordFormat
 )
 
 // formatOf tells a file's format by its name, and by its first lines where the
 // name says nothing.
 func formatOf(path, text string) format {
 	name := filepath.Base(path)
+	if _, is := findSupervisord(text); name == "supervisord.conf" || is && filepath.Ext(name) != ".toml" && !strings.HasPrefix(name, "Procfile") {
+		return supervisordFormat
+	}
 	switch ext := strings.ToLower(filepath.Ext(name)); {
 	case ext == ".toml":
 		return tomlFormat

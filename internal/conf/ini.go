@@ -29,11 +29,6 @@ type iniReader struct {
 
 func (l *load) readINI(src *source) []*section {
 	r := iniReader{l: l, src: src, text: src.text}
-	if at, ok := r.findSupervisord(); ok {
-		l.partial = true
-		l.sayAt(src, at, Error, "", "", "write its programs as sections of a tend.ini: [web] and command = …", "this is a file of supervisord, which this version doesn't read yet")
-		return nil
-	}
 	for pos := 0; pos < len(r.text); {
 		pos = r.readLine(pos)
 	}
@@ -41,9 +36,9 @@ func (l *load) readINI(src *source) []*section {
 }
 
 // findSupervisord looks for a section that only supervisord has.
-func (r *iniReader) findSupervisord() (span, bool) {
-	for pos := 0; pos < len(r.text); pos = lineEnd(r.text, pos) + 1 {
-		line := strings.TrimRight(r.text[pos:lineEnd(r.text, pos)], " \t\r")
+func findSupervisord(text string) (span, bool) {
+	for pos := 0; pos < len(text); pos = lineEnd(text, pos) + 1 {
+		line := strings.TrimRight(text[pos:lineEnd(text, pos)], " \t\r")
 		if !strings.HasPrefix(line, "[") {
 			continue
 		}

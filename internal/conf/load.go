@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"tend/internal/spec"
+	"tend/internal/svconf"
 )
 
 // An entry is a key with its value, as a reader found it.
@@ -48,7 +49,14 @@ type section struct {
 
 // A load is one run of [Loader.Load].
 type load struct {
-	opts   Options
+	opts Options
+
+	// Of a file of supervisord's: the set that it makes, and the configuration that
+	// it replaces.
+	foreign bool
+	set     *spec.Set
+	earlier *svconf.Config
+
 	memory *Loader // what was kept of the last load; nil: start from nothing
 	reused bool    // some of it was used
 	stale  bool    // it must not be: something has changed, or places are missing
@@ -107,9 +115,16 @@ func (l *load) root() {
 		return
 	}
 	info, err := os.Stat(abs)
+	if m := l.opts.Machine; m != nil && m.FS != nil {
+		info, err = m.FS.Stat(abs)
+	}
 	switch {
 	case err == nil && info.IsDir():
 		err = l.folder(path, abs)
+	case err == nil && l.isSupervisord(abs):
+		l.foreign = true
+		l.set = l.loadSupervisord(path)
+		return
 	default:
 		err = l.file(path, abs)
 	}
@@ -121,6 +136,21 @@ func (l *load) root() {
 		}
 		l.sayFile(path, hint, err)
 	}
+}
+
+// isSupervisord reports whether the file is one of supervisord's. One that can't be
+// read is not: that is told of by whoever reads it as any other.
+func (l *load) isSupervisord(abs string) bool {
+	fsys := svconf.FS(svconf.OS{})
+	if m := l.opts.Machine; m != nil && m.FS != nil {
+		fsys = m.FS
+	}
+	info, err := fsys.Stat(abs)
+	if err != nil || !info.Mode().IsRegular() {
+		return false
+	}
+	text, err := fsys.ReadFile(abs)
+	return err == nil && formatOf(abs, string(text)) == supervisordFormat
 }
 
 // folder reads every *.toml and *.ini of a folder, in the order of their names.
@@ -168,6 +198,10 @@ func (l *load) file(name, abs string) error {
 	}
 	var sections []*section
 	switch src.format {
+	case supervisordFormat:
+		at, _ := findSupervisord(src.text)
+		l.partial = true
+		l.sayAt(src, at, Error, "", "", "load it by itself: -c "+name, "this is a file of supervisord, which can't be a part of another configuration")
 	case tomlFormat:
 		sections = l.readTOML(src)
 	case procfileFormat:

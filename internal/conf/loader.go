@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"tend/internal/spec"
+	"tend/internal/svconf"
 )
 
 // A Loader loads the same configuration again and again. It remembers the
@@ -14,6 +15,8 @@ type Loader struct {
 	environ  []string
 	defaults string                      // [tend] default, as it was
 	files    map[string]map[string]*kept // by path and by name
+
+	supervisord *svconf.Config // of the last good load of a file of supervisord's
 }
 
 // kept is a program of the last good load.
@@ -29,24 +32,28 @@ func (m *Loader) Load(o Options) *Result {
 	if !slices.Equal(m.environ, o.Environ) {
 		memory = nil
 	}
-	l, set := run(o, memory)
+	l, set := run(o, memory, m.supervisord)
 	if l.stale {
-		l, set = run(o, nil)
+		l, set = run(o, nil, m.supervisord)
 	}
 	r := l.finish(set)
 	if r.OK() {
 		m.keep(l)
+		m.supervisord = r.Supervisord
 	}
 	return r
 }
 
-func run(o Options, memory *Loader) (*load, *spec.Set) {
+func run(o Options, memory *Loader, earlier *svconf.Config) (*load, *spec.Set) {
 	l := &load{
-		opts: o, memory: memory, result: &Result{Path: o.Path},
+		opts: o, memory: memory, earlier: earlier, result: &Result{Path: o.Path},
 		loaded: make(map[string]bool), watch: make(map[string]bool),
 		failed: make(map[[2]string]bool), said: make(map[Diagnostic]bool), envFiles: make(map[string]*envFile),
 	}
 	l.root()
+	if l.foreign {
+		return l, l.set
+	}
 	return l, l.apply()
 }
 

@@ -53,14 +53,32 @@ func (d *Daemon) restore(past remembered, set *spec.Set) {
 		}
 		wanted[restOfMark(treeOf(r.Program, r.Index), r.Unit.Gen)] = r
 	}
+	lone := make(map[string]bool) // trees of programs that leave alone what outlives their leader
+	leaveAlone := func(p *spec.Program) {
+		if p.KillScope != spec.KillTree {
+			for i := range p.Instances {
+				lone[treeName(p, i)] = true
+			}
+		}
+	}
+	for _, p := range past.past.Programs {
+		leaveAlone(p)
+	}
+	if set != nil {
+		for _, p := range set.Programs {
+			leaveAlone(p)
+		}
+	}
 	found := make(map[string][]proc.Stale) // those of starts under way, by tree
 	var stray []proc.Stale
 	for _, s := range stale {
 		r := wanted[s.Mark]
 		switch {
 		case r == nil:
-			stray = append(stray, s)
-			continue
+			if tree, _, _ := strings.Cut(s.Mark, "/"); !lone[tree] {
+				stray = append(stray, s)
+				continue
+			}
 		case r.Unit.Phase == unit.Spawning:
 			tree := treeOf(r.Program, r.Index)
 			found[tree] = append(found[tree], s)

@@ -54,7 +54,9 @@ func Check(path string) (*api.Check, error) {
 func checked(p *spec.Program, i int) map[string]any {
 	instance := p.Instance(i)
 	m := effective(instance)
-	m["name"], m["program"], m["group"] = spec.InstanceName(p.Name, i, p.Instances), p.Name, p.Name
+	name := spec.InstanceName(p.Name, i, p.Instances)
+	group, process := p.GroupOf(name)
+	m["name"], m["program"], m["group"], m["process"] = name, p.Name, group, process
 	m["argv"] = instance.Command.Args()
 	return m
 }

@@ -254,25 +254,40 @@ func destinations(name string, p *spec.Program, logDir string, account *proc.Acc
 	}
 	if p.Log.Stderr != "" {
 		e := out
-		e.Mode, e.Path = destination(p.Log.Stderr)
+		if size := p.Log.StderrMaxSize; size.Set {
+			e.MaxSize = int64(size.Value)
+		}
+		if keep := p.Log.StderrKeep; keep.Set {
+			e.Keep = keep.Value
+		}
+		file := p.Log.Stderr
+		if file == spec.Separate {
+			file = filepath.Join(logDir, spec.FileName(name)+".err.log")
+		}
+		direct(&e, file, logs.InheritError)
 		err = &e
 	}
 	file := p.Log.File
 	if file == "" {
 		file = filepath.Join(logDir, spec.FileName(name)+".log")
 	}
-	out.Mode, out.Path = destination(file)
+	direct(&out, file, logs.Inherit)
 	return out, err
 }
 
-func destination(file string) (logs.Mode, string) {
+// direct sends the output of o to a file as the configuration names it.
+func direct(o *logs.Options, file string, inherit logs.Mode) {
 	switch file {
 	case "inherit":
-		return logs.Inherit, ""
+		o.Mode = inherit
 	case "none":
-		return logs.None, ""
+		o.Mode = logs.None
+	default:
+		o.Mode, o.Path = logs.File, file
+		if strings.HasPrefix(file, "/dev/") || strings.HasPrefix(file, "/proc/") {
+			o.MaxSize = 0 // it may lead to a regular file, but isn't ours to rename
+		}
 	}
-	return logs.File, file
 }
 
 func (d *Daemon) onSpawned(n *instance, f engine.Spawn, got spawned) {
@@ -369,7 +384,16 @@ func (d *Daemon) signal(f engine.Kernel) {
 		case unit.Sweep:
 			err = p.SignalTree(syscall.Signal(a.Sig))
 		case unit.Kill:
-			err = p.KillTree()
+			switch a.Scope {
+			case spec.KillMain:
+				err = p.Signal(syscall.SIGKILL)
+			case spec.KillGroup:
+				err = p.SignalGroup(syscall.SIGKILL)
+			default:
+				err = p.KillTree()
+			}
+		case unit.Leave:
+			p.Leave()
 		default:
 			panic(fmt.Sprintf("daemon: unknown action %T", a))
 		}
@@ -510,8 +534,14 @@ func (e environ) markOf(tree string, gen uint64) string {
 
 // of returns the environment of an instance, and the entry of it that marks it.
 func (e environ) of(tree string, index int, gen uint64, p *spec.Program, account *proc.Account) (env []string, mark string) {
-	set := make(map[string]string, len(p.Env)+6)
-	if account != nil && p.User != "" {
+	set := make(map[string]string, len(p.Env)+10)
+	if m := p.Member; m.Group != "" {
+		set["SUPERVISOR_ENABLED"], set["SUPERVISOR_GROUP_NAME"], set["SUPERVISOR_PROCESS_NAME"] = "1", m.Group, m.Process
+		if m.ServerURL != "" {
+			set["SUPERVISOR_SERVER_URL"] = m.ServerURL
+		}
+	}
+	if account != nil && p.User != "" && p.UserEnv {
 		set["HOME"], set["USER"], set["LOGNAME"] = account.Home, account.Name, account.Name
 		if account.Shell != "" {
 			set["SHELL"] = account.Shell

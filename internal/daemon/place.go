@@ -28,8 +28,9 @@ func (p place) hash() string {
 	return strconv.FormatUint(h.Sum64(), 36)
 }
 
-// choosePlace decides on the folders. A configuration below /etc/tend has the
-// system's places, any other one a .tend folder beside it.
+// choosePlace decides on the folders. A configuration below /etc/tend, and one of
+// supervisord's where that looks for it, has the system's places, any other one a
+// .tend folder beside it.
 func choosePlace(o Options, d spec.Daemon) (place, error) {
 	base := "."
 	if o.Config != "" {
@@ -42,7 +43,10 @@ func choosePlace(o Options, d spec.Daemon) (place, error) {
 	if err != nil {
 		return place{}, err
 	}
-	system := base == "/etc/tend" || strings.HasPrefix(base, "/etc/tend/")
+	system := base == "/etc"
+	for _, dir := range []string{"/etc/tend", "/etc/supervisor"} {
+		system = system || base == dir || strings.HasPrefix(base, dir+"/")
+	}
 	var p place
 	switch {
 	case o.State != "":

@@ -177,6 +177,9 @@ func (d *Daemon) warn(result *conf.Result) {
 		return
 	}
 	for _, diag := range result.Diagnostics {
+		if diag.Severity == conf.Info {
+			continue // tend check says it to those who ask
+		}
 		message := fmt.Sprintf("%s:%d: %s", diag.File, diag.Line, diag.Message)
 		if diag.Hint != "" {
 			message += "; " + diag.Hint

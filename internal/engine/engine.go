@@ -93,7 +93,7 @@ type (
 		Spec  *spec.Program // of this instance
 	}
 	// Kernel is an effect on the processes of an instance: a unit.Signal,
-	// unit.Sweep or unit.Kill.
+	// unit.Sweep, unit.Kill or unit.Leave.
 	Kernel struct {
 		ID     ID
 		Action unit.Action
@@ -536,12 +536,13 @@ func (e *Engine) onCancel(cmd uint64) {
 }
 
 // match returns the instances that pattern means, in the order shown: those of a
-// program, one instance, or what a glob matches.
+// program, one instance, what a glob matches, or "group:*" in supervisord's way.
 func (e *Engine) match(pattern string) []*entry {
 	var matched []*entry
 	for _, p := range e.order {
 		name := p.spec.Name
-		whole := name == pattern
+		group := p.spec.Member.Group
+		whole := name == pattern || group != "" && (pattern == group+":*" || pattern == group+":"+p.spec.Member.Process)
 		if !whole {
 			whole, _ = path.Match(pattern, name)
 		}
@@ -628,7 +629,7 @@ func (e *Engine) tell(n *entry, ev unit.Event) {
 		switch a := a.(type) {
 		case unit.Spawn:
 			e.do(Spawn{ID: n.id, Gen: a.Gen, Name: n.name, Index: n.index, Spec: n.unit.Spec()})
-		case unit.Signal, unit.Sweep, unit.Kill:
+		case unit.Signal, unit.Sweep, unit.Kill, unit.Leave:
 			e.do(Kernel{ID: n.id, Action: a})
 		case unit.StopCommand:
 			e.do(StopCommand{ID: n.id, Gen: a.Gen, Name: n.name, Index: n.index, PID: n.unit.PID(), Spec: n.unit.Spec()})

@@ -258,6 +258,8 @@ func showEffect(f Effect, names map[ID]string) string {
 			return fmt.Sprintf("sweep %s %s", names[f.ID], a.Sig)
 		case unit.Kill:
 			return "kill " + names[f.ID]
+		case unit.Leave:
+			return "leave what is left of " + names[f.ID]
 		}
 	}
 	panic(fmt.Sprintf("unknown effect %T", f))

@@ -25,7 +25,7 @@ var rooms = map[string]string{
 	"cmd/tend":               "*",
 	"cmd/tend-docs":          "*",
 	"internal/spec":          "",
-	"internal/conf":          "internal/spec",
+	"internal/conf":          "internal/spec internal/svconf",
 	"internal/svconf":        "",
 	"internal/xmlrpc":        "",
 	"internal/supervisorctl": "internal/xmlrpc",

@@ -27,6 +27,9 @@ type Config struct {
 	// duplicate of the descriptor.
 	Stdout *os.File
 
+	// Stderr is the same for InheritError.
+	Stderr *os.File
+
 	// Stages, where it is set, makes output that isn't spliced survive the death
 	// of this process as well: see stage.go.
 	Stages *Stages
@@ -42,6 +45,7 @@ type Capture struct {
 	epoll  *os.File
 	epfd   int
 	stdout int // duplicate of Config.Stdout
+	stderr int // and of Config.Stderr
 	start  time.Time
 	files  *files
 	bufs   scratches
@@ -100,8 +104,8 @@ func (l *lane) remove(s *Stream) {
 	l.head, l.tail = rest.head, rest.tail
 }
 
-// Open makes a Capture. It keeps two descriptors (an epoll and a duplicate of
-// cfg.Stdout) and one parked goroutine until it is closed.
+// Open makes a Capture. It keeps three descriptors (an epoll and duplicates of
+// cfg.Stdout and cfg.Stderr) and one parked goroutine until it is closed.
 func Open(cfg Config) (*Capture, error) {
 	if cfg.Notice == nil {
 		cfg.Notice = func(Notice) {}
@@ -112,13 +116,22 @@ func Open(cfg Config) (*Capture, error) {
 	if cfg.Stdout == nil {
 		cfg.Stdout = os.Stdout
 	}
+	if cfg.Stderr == nil {
+		cfg.Stderr = os.Stderr
+	}
 	stdout, err := duplicate(cfg.Stdout)
 	if err != nil {
 		return nil, fmt.Errorf("cannot capture output: standard output: %w", err)
 	}
+	stderr, err := duplicate(cfg.Stderr)
+	if err != nil {
+		unix.Close(stdout)
+		return nil, fmt.Errorf("cannot capture output: standard error: %w", err)
+	}
 	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		unix.Close(stdout)
+		unix.Close(stderr)
 		return nil, fmt.Errorf("cannot capture output: epoll: %w", err)
 	}
 	// An epoll descriptor can itself be polled. Marked non-blocking, os.NewFile
@@ -126,6 +139,7 @@ func Open(cfg Config) (*Capture, error) {
 	// a blocked thread.
 	if err := unix.SetNonblock(epfd, true); err != nil {
 		unix.Close(stdout)
+		unix.Close(stderr)
 		unix.Close(epfd)
 		return nil, fmt.Errorf("cannot capture output: epoll: %w", err)
 	}
@@ -134,6 +148,7 @@ func Open(cfg Config) (*Capture, error) {
 		epoll:  os.NewFile(uintptr(epfd), "epoll"),
 		epfd:   epfd,
 		stdout: stdout,
+		stderr: stderr,
 		start:  time.Now(),
 		files:  newFiles(cfg.MaxOpenFiles),
 		disk:   lane{max: fileWorkers},
@@ -142,6 +157,7 @@ func Open(cfg Config) (*Capture, error) {
 	conn, err := c.epoll.SyscallConn()
 	if err != nil {
 		unix.Close(stdout)
+		unix.Close(stderr)
 		c.epoll.Close()
 		return nil, fmt.Errorf("cannot capture output: epoll: %w", err)
 	}
@@ -299,7 +315,7 @@ func (c *Capture) enqueue(s *Stream) {
 }
 
 func (c *Capture) lane(s *Stream) *lane {
-	if s.mode == Inherit {
+	if s.mode == Inherit || s.mode == InheritError {
 		return &c.out
 	}
 	return &c.disk
@@ -431,6 +447,7 @@ func (c *Capture) Close() error {
 		c.bufs.close()
 		c.stages.close()
 		unix.Close(c.stdout)
+		unix.Close(c.stderr)
 		close(done)
 	}()
 	late := time.NewTimer(time.Second)

@@ -451,6 +451,22 @@ func TestCannotRotate(t *testing.T) {
 	same(t, "file", whole(t, path, 0), "on\n")
 }
 
+func TestInheritError(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	c, _ := open(t, Config{Stderr: w})
+	w.Close()
+	_, in := pipe(t, c, Options{Mode: InheritError})
+	write(t, in, "to standard error\n")
+	buf := make([]byte, 100)
+	if n, err := r.Read(buf); string(buf[:n]) != "to standard error\n" {
+		t.Errorf("%q, %v", buf[:n], err)
+	}
+}
+
 func TestSharedFile(t *testing.T) {
 	c, _ := open(t, Config{})
 	path := logPath(t)

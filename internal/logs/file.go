@@ -681,14 +681,18 @@ func (c *Capture) turn(s *Stream, o *Options, due bool) (n int64) {
 
 // deliver moves bytes to their destination and returns how many it was.
 func (c *Capture) deliver(s *Stream, o *Options, sc *scratch) (moved int64, err error) {
-	if o.Mode == Inherit {
+	if o.Mode == Inherit || o.Mode == InheritError {
 		p, err := sc.peek(s, scratchBytes)
 		if err != nil || len(p) == 0 {
 			return 0, err
 		}
-		n, err := writeTo(c.stdout, p, -1)
+		fd, name := c.stdout, "output"
+		if o.Mode == InheritError {
+			fd, name = c.stderr, "error"
+		}
+		n, err := writeTo(fd, p, -1)
 		if err != nil {
-			err = fmt.Errorf("cannot write to standard output: %w", err)
+			err = fmt.Errorf("cannot write to standard %s: %w", name, err)
 		}
 		return int64(n), errors.Join(err, sc.skip(s, n))
 	}

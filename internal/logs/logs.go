@@ -28,6 +28,8 @@ const (
 	File    Mode = iota // to the file Options.Path, rotated by size
 	Inherit             // to Config.Stdout, as they are
 	None                // nowhere: read and forgotten
+
+	InheritError // to Config.Stderr, as they are
 )
 
 // Options say what to do with the bytes of one stream.
@@ -57,7 +59,7 @@ type Options struct {
 
 func (o *Options) check() error {
 	switch {
-	case o.Mode > None:
+	case o.Mode > InheritError:
 		return fmt.Errorf("unknown log mode %d", o.Mode)
 	case o.Mode == File && (o.Path == "" || o.Path[0] != '/'):
 		return fmt.Errorf("log path %q is not absolute", o.Path)
@@ -73,7 +75,7 @@ func (o *Options) check() error {
 // taken bytes again (Err is nil). It comes once per change, not once per byte.
 type Notice struct {
 	Stream  string // the name given to Pipe
-	Path    string // the file; empty for Inherit
+	Path    string // the file; empty for Inherit and InheritError
 	Err     error  // why nothing can be written or rotated; nil: it can again
 	Dropped int64  // bytes lost since the destination failed
 }

@@ -154,6 +154,11 @@ func (h *Host) collect(p *Process, end Ended) {
 	h.mu.Lock()
 	h.collected = append(h.collected, collected{p, end})
 	h.mu.Unlock()
+	h.wake()
+}
+
+// wake has the reaping goroutine look at what was put aside for it.
+func (h *Host) wake() {
 	one := uint64(1)
 	unix.Write(h.news, (*[8]byte)(unsafe.Pointer(&one))[:]) // full means that it is read anyway
 }

@@ -153,8 +153,9 @@ type Host struct {
 	foreign  bool // some adopted process has another parent than us or the guard
 	children func(pid int) []int
 
-	news      int // eventfd: there is something in collected
+	news      int // eventfd: there is something in collected or leaving
 	collected []collected
+	leaving   []*Process // see Process.Leave
 
 	sessions bool    // each program leads a session of its own, not just a group
 	reset    []int32 // signals that a child sets to their default
@@ -425,6 +426,7 @@ func (h *Host) handle(batch []unix.EpollEvent) {
 					ended = append(ended, end{c.p, fact})
 				}
 			}
+			h.letGo()
 		case kindLeftover:
 			h.mu.Lock()
 			l, ok := h.left[ev.Fd]

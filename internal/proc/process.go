@@ -271,6 +271,41 @@ func (p *Process) discard() {
 	p.close()
 }
 
+// Leave lets go of what an ended leader has left behind: it runs on, and nothing
+// is reported of it any more, but for an Emptied that is under way.
+func (p *Process) Leave() {
+	p.h.mu.Lock()
+	p.h.leaving = append(p.h.leaving, p)
+	p.h.mu.Unlock()
+	p.h.wake()
+}
+
+// letGo forgets what Leave was said of. It is for the reaping goroutine, which
+// alone closes what it watches.
+func (h *Host) letGo() {
+	h.mu.Lock()
+	leaving := h.leaving
+	h.leaving = nil
+	for _, p := range leaving {
+		for fd, q := range h.events {
+			if p == q {
+				delete(h.events, fd)
+				unix.Close(int(fd))
+			}
+		}
+		for pid, l := range h.left {
+			if l.p == p {
+				delete(h.left, pid)
+				unix.Close(l.fd)
+			}
+		}
+	}
+	h.mu.Unlock()
+	for _, p := range leaving {
+		p.settle()
+	}
+}
+
 // forget takes p from the running, unless its pid is another's already.
 func (h *Host) forget(p *Process) {
 	h.mu.Lock()

@@ -268,7 +268,7 @@ func (s *script) change(p *spec.Program) *spec.Program {
 	}
 	pick := func(d ...time.Duration) time.Duration { return d[s.rng.IntN(len(d))] }
 	for range 1 + s.rng.IntN(4) {
-		switch s.rng.IntN(16) {
+		switch s.rng.IntN(18) {
 		case 0:
 			q.Command.Shell = fmt.Sprint("run ", s.rng.IntN(3))
 		case 1:
@@ -297,6 +297,10 @@ func (s *script) change(p *spec.Program) *spec.Program {
 			q.StopCommand.Shell = []string{"", "ask"}[s.rng.IntN(2)]
 		case 15:
 			q.StopScope = []spec.StopScope{spec.ScopeGroup, spec.ScopeMain}[s.rng.IntN(2)]
+		case 16:
+			q.KillScope = []spec.KillScope{spec.KillTree, spec.KillGroup, spec.KillMain}[s.rng.IntN(3)]
+		case 17:
+			q.Backoff.Kind = []spec.BackoffKind{spec.Growing, spec.Linear}[s.rng.IntN(2)]
 		}
 	}
 	return &q

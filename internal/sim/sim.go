@@ -214,6 +214,13 @@ func (w *World) Step(in engine.Input) {
 	w.checkSaved()
 	if w.die {
 		w.die = false
+		for _, f := range out.Do { // what is let go of is so without anybody's doing
+			if k, ok := f.(engine.Kernel); ok {
+				if _, ok := k.Action.(unit.Leave); ok && w.trees[k.ID] != nil {
+					w.leave(w.trees[k.ID])
+				}
+			}
+		}
 		w.restore()
 		return
 	}
@@ -361,10 +368,21 @@ func (w *World) carryOut(f engine.Effect) {
 				delay += 12 * time.Second
 			}
 			w.later(delay, func() {
-				t.inside, t.outside = 0, 0
+				switch a.Scope {
+				case spec.KillTree:
+					t.inside, t.outside = 0, 0
+				case spec.KillGroup:
+					t.inside = 0
+				}
 				w.end(t, 0, 9)
 				w.emptied(t)
 			})
+		case unit.Leave:
+			w.mustBe(f.ID, t, a.Gen)
+			if t.leader {
+				w.fail("%s was left alone while its leader lives", w.name(f.ID))
+			}
+			w.leave(t)
 		}
 	case engine.Forget:
 		if w.trees[f.ID] != nil {
@@ -458,6 +476,16 @@ func (w *World) end(t *tree, code int, sig spec.Signal) {
 		delete(w.trees, t.id)
 	}
 	w.tell(t.id, unit.Ended{Gen: t.gen, Code: code, Signal: sig, Left: t.leftover})
+}
+
+// leave lets go of what a leader has left behind: the kernel keeps it, but it is
+// the engine's no more. Its end may still be told.
+func (w *World) leave(t *tree) {
+	if t.leftover && w.odds(20) {
+		w.tell(t.id, unit.Emptied{Gen: t.gen})
+	}
+	t.inside, t.outside, t.leftover = 0, 0, false
+	delete(w.trees, t.id)
 }
 
 // emptied tells that nothing is left, when that has just become so.

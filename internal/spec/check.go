@@ -47,7 +47,7 @@ func CheckName(name string, blanks bool) string {
 func Check(s *Set) []Problem {
 	var problems []Problem
 	say := func(p *Program, key, hint, format string, args ...any) {
-		problems = append(problems, Problem{p.Name, key, fmt.Sprintf(format, args...), hint})
+		problems = append(problems, Problem{Program: p.Name, Key: key, Message: fmt.Sprintf(format, args...), Hint: hint})
 	}
 	byName := make(map[string]*Program, len(s.Programs))
 	byFile := make(map[string]*Program, len(s.Programs))
@@ -63,6 +63,9 @@ func Check(s *Set) []Problem {
 				break
 			}
 			byFile[file] = p
+			if p.Log.Stderr == Separate {
+				byFile[file+".err"] = p
+			}
 		}
 	}
 	var names []string // only made when a name is unknown
@@ -85,7 +88,7 @@ func Check(s *Set) []Problem {
 			}
 			say(p, "after", didYouMean(dep, names), "no program is named %q", dep)
 		}
-		if p.Log.Stderr != "" && p.Log.Stderr == p.Log.File {
+		if filepath.IsAbs(p.Log.Stderr) && p.Log.Stderr == p.Log.File {
 			say(p, "log.stderr", "drop log.stderr: it is merged by default", "log.stderr and log.file are the same file")
 		}
 	}
@@ -100,12 +103,15 @@ func Check(s *Set) []Problem {
 	return problems
 }
 
-// sharedLogs finds files that two instances would write: two writers that both
-// rotate a file lose lines.
+// sharedLogs finds files that two instances write, without saying that it is
+// meant: nobody can tell their lines apart.
 func sharedLogs(s *Set) []Problem {
 	var problems []Problem
 	owner := make(map[string]string)
 	for _, p := range s.Programs {
+		if p.Log.Shared {
+			continue
+		}
 		for _, place := range []struct{ key, path string }{{"log.file", p.Log.File}, {"log.stderr", p.Log.Stderr}} {
 			if !filepath.IsAbs(place.path) || strings.HasPrefix(place.path, "/dev/") {
 				continue
@@ -113,7 +119,7 @@ func sharedLogs(s *Set) []Problem {
 			var message, hint string
 			switch other := owner[place.path]; {
 			case other != "" && other != p.Name:
-				message, hint = fmt.Sprintf("%q writes to the same file", other), "give each program a file of its own"
+				message, hint = fmt.Sprintf("%q writes to the same file", other), "give each program a file of its own, or say log.shared = true"
 			case p.Instances > 1 && !strings.Contains(place.path, InstanceMark):
 				message, hint = fmt.Sprintf("its %d instances would write to the same file", p.Instances), "put ${TEND_INSTANCE} into the path"
 			default:

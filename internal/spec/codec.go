@@ -15,6 +15,9 @@ import (
 // included.
 func Encode(p *Program) []byte {
 	m := map[string]any{sourceKey: []any{pack(p.Source.File), p.Source.Line}}
+	if g := p.Member; g != (Member{}) {
+		m[memberKey] = []any{pack(g.Group), pack(g.Process), g.GroupPriority, g.Priority, pack(g.ServerURL)}
+	}
 	normal := New(p.Name)
 	for _, f := range Fields {
 		if !f.equal(p, normal) {
@@ -28,8 +31,11 @@ func Encode(p *Program) []byte {
 	return b
 }
 
-// sourceKey stands beside the keys of the field table and is none of them.
-const sourceKey = "@source"
+// These stand beside the keys of the field table and are none of them.
+const (
+	sourceKey = "@source"
+	memberKey = "@member"
+)
 
 // Decode is the inverse of [Encode]. A key that isn't known is ignored: a later
 // version of ours may have written it.
@@ -51,6 +57,17 @@ func Decode(name string, data []byte) (*Program, error) {
 				p.Source.File, _ = list[0].(string)
 				line, _ := list[1].(int64)
 				p.Source.Line = int(line)
+			}
+			continue
+		}
+		if key == memberKey {
+			if list, ok := v.([]any); ok && len(list) == 5 {
+				p.Member.Group, _ = list[0].(string)
+				p.Member.Process, _ = list[1].(string)
+				group, _ := list[2].(int64)
+				own, _ := list[3].(int64)
+				p.Member.GroupPriority, p.Member.Priority = int(group), int(own)
+				p.Member.ServerURL, _ = list[4].(string)
 			}
 			continue
 		}

@@ -45,10 +45,12 @@ var Fields = []*Field{
 		ptr: func(p *Program) any { return &p.Env }},
 	{Key: "env_file", Apply: OnRestart, Doc: "Files of `NAME=value` lines, read when the configuration is loaded; `env` overrides them.",
 		ptr: func(p *Program) any { return &p.EnvFile }},
-	{Key: "user", Apply: OnRestart, Doc: "User to run as, a name or a number; supplementary groups, `HOME`, `USER` and `LOGNAME` are set too.",
+	{Key: "user", Apply: OnRestart, Doc: "User to run as, a name or a number; supplementary groups are set too, and `HOME`, `USER` and `LOGNAME` unless `user_env` is off.",
 		ptr: func(p *Program) any { return &p.User }},
 	{Key: "group", Apply: OnRestart, Doc: "Group to run as, a name or a number; default is the user's own.",
 		ptr: func(p *Program) any { return &p.Group }},
+	{Key: "user_env", Apply: OnRestart, Doc: "With `user`, set `HOME`, `USER`, `LOGNAME` and `SHELL` to that user's. Off, they stay the daemon's, as with supervisord.",
+		ptr: func(p *Program) any { return &p.UserEnv }},
 	{Key: "umask", Apply: OnRestart, Doc: "File mode creation mask, octal: `\"022\"`.", Value: `an octal mode, as "022"`,
 		ptr: func(p *Program) any { return &octal{&p.Umask} }},
 	{Key: "restart", Apply: Live, Doc: "When to start it again after it ended: `on-failure` is after a status not in `success_codes`, or a signal.",
@@ -57,7 +59,9 @@ var Fields = []*Field{
 		ptr: func(p *Program) any { return &p.SuccessCodes }, min: 0, max: 255},
 	{Key: "min_uptime", Apply: Live, Doc: "Up this long counts as started; less is a failed start.",
 		ptr: func(p *Program) any { return &p.MinUptime }},
-	{Key: "backoff.initial", Apply: Live, Doc: "First wait before another start. The first short run in a row costs no wait, the second this one.",
+	{Key: "backoff.kind", Apply: Live, Doc: "`growing`: whatever ends sooner than `backoff.reset` waits, longer each time. `linear` is supervisord's way: the n-th failed start in a row waits n times `backoff.initial` and is tried again whatever `restart` says, until `max_failures`; an end after `min_uptime` costs no wait and is judged by `restart` alone.",
+		Enum: []string{string(Growing), string(Linear)}, ptr: func(p *Program) any { return (*string)(&p.Backoff.Kind) }},
+	{Key: "backoff.initial", Apply: Live, Doc: "First wait before another start. The first short run in a row costs no wait, the second this one; with `linear` the first failed start does.",
 		ptr: func(p *Program) any { return &p.Backoff.Initial }},
 	{Key: "backoff.max", Apply: Live, Doc: "Longest wait.",
 		ptr: func(p *Program) any { return &p.Backoff.Max }},
@@ -79,6 +83,8 @@ var Fields = []*Field{
 		ptr: func(p *Program) any { return &p.StopTimeout }},
 	{Key: "stop_scope", Apply: Live, Doc: "Who gets `stop_signal`: the `main` process, or its process `group`.",
 		Enum: []string{"group", "main"}, ptr: func(p *Program) any { return (*string)(&p.StopScope) }},
+	{Key: "kill_scope", Apply: Live, Doc: "Who is killed after `stop_timeout`: the whole `tree`, the process `group`, or the `main` process. With `tree`, what outlives the main process is ended too; with the others it is left alone, as supervisord does with and without `killasgroup`, and `stopped` speaks of the main process.",
+		Enum: []string{string(KillTree), string(KillGroup), string(KillMain)}, ptr: func(p *Program) any { return (*string)(&p.KillScope) }},
 	{Key: "when_disabled", Apply: Live, Doc: "What happens to it when it is disabled or removed: `stop`, or `drain`: not restarted, left to end by itself, then let go.",
 		Enum: []string{"stop", "drain"}, ptr: func(p *Program) any { return (*string)(&p.WhenDisabled) }},
 	{Key: "after", Apply: Live, Doc: "Programs that must be ready before this one is started; it is stopped before them.",
@@ -87,14 +93,20 @@ var Fields = []*Field{
 		Enum: []string{"service", "task"}, ptr: func(p *Program) any { return (*string)(&p.Type) }},
 	{Key: "log.file", Apply: Live, Doc: "Where its output goes: a path, `inherit` (the daemon's own output) or `none`; default is `NAME.log` in the log folder.",
 		ptr: func(p *Program) any { return &p.Log.File }},
-	{Key: "log.stderr", Apply: Live, Doc: "A file of its own for standard error; else it is merged.",
+	{Key: "log.stderr", Apply: Live, Doc: "Where standard error goes; default is where the rest goes. A path, `separate` (`NAME.err.log` in the log folder), `inherit` (the daemon's own standard error) or `none`.",
 		ptr: func(p *Program) any { return &p.Log.Stderr }},
 	{Key: "log.max_size", Apply: Live, Doc: "The file is rotated at a line's end when it is this large; 0 is never.",
 		ptr: func(p *Program) any { return (*Size)(&p.Log.MaxSize) }},
 	{Key: "log.keep", Apply: Live, Doc: "How many rotated files are kept.",
 		ptr: func(p *Program) any { return &p.Log.Keep }, min: 0, max: 10000},
+	{Key: "log.stderr_max_size", Apply: Live, Doc: "`log.max_size` of a standard error with a file of its own; default is the same.",
+		ptr: func(p *Program) any { return &optionalSize{&p.Log.StderrMaxSize} }},
+	{Key: "log.stderr_keep", Apply: Live, Doc: "`log.keep` of a standard error with a file of its own; default is the same.",
+		ptr: func(p *Program) any { return &p.Log.StderrKeep }, min: 0, max: 10000},
 	{Key: "log.timestamp", Apply: Live, Doc: "Put the time in front of each line.",
 		ptr: func(p *Program) any { return &p.Log.Timestamp }},
+	{Key: "log.shared", Apply: Live, Doc: "Other programs or instances may write to the same file, which is an error else: no line is lost, but nobody can tell whose it is.",
+		ptr: func(p *Program) any { return &p.Log.Shared }},
 	{Key: "limits", Apply: OnRestart, Doc: "Resource limits (rlimits) by name, as `limits.nofile = 65536`: a number, `\"unlimited\"`, or `\"soft:hard\"`.",
 		ptr: func(p *Program) any { return &p.Limits }},
 	{Key: "nice", Apply: OnRestart, Doc: "Scheduling priority, -20 (first) to 19 (last).",
@@ -141,16 +153,19 @@ func IsLater(list []string, key string) bool {
 // New returns a program with that name and the defaults of the field table.
 func New(name string) *Program {
 	return &Program{
-		Name: name, Enabled: true, Autostart: true, Instances: 1,
+		Name: name, Enabled: true, Autostart: true, Instances: 1, UserEnv: true,
 		Restart: RestartAlways, SuccessCodes: []int{0}, MinUptime: time.Second,
-		Backoff:    Backoff{Initial: 100 * time.Millisecond, Max: 30 * time.Second, Factor: 2, Jitter: 0.1, Reset: 10 * time.Second},
-		StopSignal: SIGTERM, StopTimeout: 10 * time.Second, StopScope: ScopeGroup, WhenDisabled: DisabledStop, Type: Service,
+		Backoff:    Backoff{Kind: Growing, Initial: 100 * time.Millisecond, Max: 30 * time.Second, Factor: 2, Jitter: 0.1, Reset: 10 * time.Second},
+		StopSignal: SIGTERM, StopTimeout: 10 * time.Second, StopScope: ScopeGroup, KillScope: KillTree, WhenDisabled: DisabledStop, Type: Service,
 		Log: Log{MaxSize: 50e6, Keep: 5},
 	}
 }
 
 // octal gives an Optional the octal notation of file modes.
 type octal struct{ *Optional }
+
+// optionalSize gives an Optional the notation of sizes.
+type optionalSize struct{ *Optional }
 
 // Size is a number of bytes, written with a unit.
 type Size int64
@@ -249,6 +264,12 @@ func (f *Field) Set(p *Program, v any) error {
 			return err
 		}
 		*ptr = Size(n)
+	case *optionalSize:
+		n, err := toSize(v)
+		if err != nil {
+			return err
+		}
+		*ptr.Optional = Some(int(n))
 	case *Signal:
 		n, err := toSignal(v)
 		if err != nil {
@@ -364,6 +385,11 @@ func (f *Field) Get(p *Program) string {
 		return FormatDuration(*v)
 	case *Size:
 		return FormatSize(int64(*v))
+	case *optionalSize:
+		if !v.Set {
+			return ""
+		}
+		return FormatSize(int64(v.Value))
 	case *Signal:
 		return v.String()
 	case *string:
@@ -411,6 +437,8 @@ func (f *Field) equal(a, b *Program) bool {
 		return *x == *f.ptr(b).(*Optional)
 	case *octal:
 		return *x.Optional == *f.ptr(b).(*octal).Optional
+	case *optionalSize:
+		return *x.Optional == *f.ptr(b).(*optionalSize).Optional
 	case *float64:
 		return *x == *f.ptr(b).(*float64)
 	case *time.Duration:
@@ -460,6 +488,11 @@ func (f *Field) JSON(p *Program) any {
 		return v.Seconds()
 	case *Size:
 		return int64(*v)
+	case *optionalSize:
+		if !v.Set {
+			return nil
+		}
+		return int64(v.Value)
 	case *string:
 		return Show(*v)
 	case *[]string:
@@ -502,7 +535,7 @@ func (f *Field) Kind() string {
 		return "float"
 	case *time.Duration:
 		return "duration"
-	case *Size:
+	case *Size, *optionalSize:
 		return "size"
 	case *Signal:
 		return "signal"
@@ -539,6 +572,8 @@ func (f *Field) Copy(dst, src *Program) {
 		*d = *f.ptr(src).(*Optional)
 	case *octal:
 		*d.Optional = *f.ptr(src).(*octal).Optional
+	case *optionalSize:
+		*d.Optional = *f.ptr(src).(*optionalSize).Optional
 	case *float64:
 		*d = *f.ptr(src).(*float64)
 	case *time.Duration:

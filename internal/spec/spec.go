@@ -60,6 +60,7 @@ const (
 type Program struct {
 	Name   string
 	Source Source
+	Member Member
 
 	Command         Command
 	Enabled         bool
@@ -69,6 +70,7 @@ type Program struct {
 	Env             Env
 	EnvFile         []string
 	User, Group     string
+	UserEnv         bool
 	Umask           Optional // permission bits
 	Restart         Restart
 	SuccessCodes    []int // sorted
@@ -80,6 +82,7 @@ type Program struct {
 	StopCommand     Command
 	StopTimeout     time.Duration
 	StopScope       StopScope
+	KillScope       KillScope
 	WhenDisabled    WhenDisabled
 	After           []string
 	Type            Type
@@ -94,6 +97,40 @@ type Program struct {
 type Source struct {
 	File string
 	Line int
+}
+
+// A Member is a program's place among those of a supervisord.conf. It isn't part
+// of what a program does: a change of it alone restarts nothing, and the zero
+// Member is a program of another format.
+type Member struct {
+	Group         string // of supervisord's; "" in other formats
+	Process       string // the name within the group
+	GroupPriority int    // groups of lower numbers are started first
+	Priority      int    // and so within a group
+	ServerURL     string // where the process is told to find its supervisor; "" is nowhere
+}
+
+// NameOf returns the name of a process in a group as supervisord's tools write it,
+// its namespec: "group:process", or the one name where both are the same.
+func NameOf(group, process string) string {
+	if group == process {
+		return group
+	}
+	return group + ":" + process
+}
+
+// GroupOf returns the group of an instance of p, by the instance's name, and the
+// name of the process within it. A program of another format than supervisord's
+// is a group of its own, whose processes are called by their numbers; where there
+// is one, it has the group's name.
+func (p *Program) GroupOf(name string) (group, process string) {
+	if p.Member.Group != "" {
+		return p.Member.Group, p.Member.Process
+	}
+	if _, number, ok := strings.Cut(name, ":"); ok {
+		return p.Name, number
+	}
+	return p.Name, name
 }
 
 // A Command is what is executed: Shell through /bin/sh -c, or Argv as it is.
@@ -152,12 +189,25 @@ const (
 
 // Backoff spaces the starts of a program that doesn't stay up.
 type Backoff struct {
-	Initial time.Duration // the wait after the second short run in a row
+	Kind    BackoffKind
+	Initial time.Duration // the wait after the second short run in a row; linear: after the first failed start
 	Max     time.Duration
-	Factor  float64       // each further wait is this many times longer
+	Factor  float64       // each further wait is this many times longer; growing only
 	Jitter  float64       // part of a wait that is left to chance, 0 to 1
-	Reset   time.Duration // up this long: the row is broken
+	Reset   time.Duration // up this long: the row is broken; growing only
 }
+
+// BackoffKind says how waits follow each other, and after what.
+type BackoffKind string
+
+const (
+	// Growing waits after each short run in a row, longer each time.
+	Growing BackoffKind = "growing"
+	// Linear is supervisord's way: the n-th failed start in a row waits n times the
+	// initial wait, and is tried again whatever the policy says; an end after the
+	// program counted as started costs no wait.
+	Linear BackoffKind = "linear"
+)
 
 // StopScope says who gets the stop signal.
 type StopScope string
@@ -165,6 +215,16 @@ type StopScope string
 const (
 	ScopeGroup StopScope = "group"
 	ScopeMain  StopScope = "main"
+)
+
+// KillScope says who is killed when the time to stop is up, and by that what
+// belongs to a program beyond its leader.
+type KillScope string
+
+const (
+	KillTree  KillScope = "tree"  // everything that it ever started, which is ended with the leader
+	KillGroup KillScope = "group" // the process group; what outlives the leader is left alone
+	KillMain  KillScope = "main"  // the leader; what outlives it is left alone
 )
 
 // WhenDisabled says what becomes of a running program that is disabled.
@@ -186,11 +246,18 @@ const (
 // Log says where a program's output goes.
 type Log struct {
 	File      string // a path, "inherit", "none", or "" for the default place
-	Stderr    string // a path of its own, or "" to be merged
+	Stderr    string // a path of its own, "separate", "inherit", "none", or "" to be merged
 	MaxSize   int64  // bytes; 0: never rotated
 	Keep      int
 	Timestamp bool
+	Shared    bool // others may write to the same file
+
+	StderrMaxSize Optional // unset: as MaxSize
+	StderrKeep    Optional // unset: as Keep
 }
+
+// Separate as [Log.Stderr] is a file of its own at the default place.
+const Separate = "separate"
 
 // A Limit is a resource limit as setrlimit(2) takes it. Unlimited is RLIM_INFINITY.
 type Limit struct{ Soft, Hard uint64 }

@@ -117,8 +117,8 @@ func TestDefaults(t *testing.T) {
 	want := map[string]string{
 		"enabled": "true", "autostart": "true", "instances": "1", "restart": "always", "success_codes": "0", "min_uptime": "1s",
 		"backoff.initial": "100ms", "backoff.max": "30s", "backoff.factor": "2", "backoff.jitter": "0.1", "backoff.reset": "10s",
-		"max_failures": "0", "retry_failed": "0s", "stop_signal": "TERM", "stop_timeout": "10s", "stop_scope": "group", "when_disabled": "stop",
-		"type": "service", "log.max_size": "50MB", "log.keep": "5", "log.timestamp": "false", "no_new_privileges": "false",
+		"max_failures": "0", "retry_failed": "0s", "stop_signal": "TERM", "stop_timeout": "10s", "stop_scope": "group", "kill_scope": "tree", "user_env": "true", "backoff.kind": "growing", "when_disabled": "stop",
+		"type": "service", "log.max_size": "50MB", "log.keep": "5", "log.timestamp": "false", "log.shared": "false", "no_new_privileges": "false",
 	}
 	p := New("p")
 	for _, f := range Fields {
@@ -136,6 +136,9 @@ func TestFieldsReachAll(t *testing.T) {
 	for _, f := range Fields {
 		ptr := f.ptr(p)
 		if o, ok := ptr.(*octal); ok {
+			ptr = o.Optional
+		}
+		if o, ok := ptr.(*optionalSize); ok {
 			ptr = o.Optional
 		}
 		address := reflect.ValueOf(ptr).Pointer()
@@ -160,7 +163,7 @@ func TestFieldsReachAll(t *testing.T) {
 	}
 	v := reflect.ValueOf(p).Elem()
 	for i := range v.NumField() {
-		if name := v.Type().Field(i).Name; name != "Name" && name != "Source" {
+		if name := v.Type().Field(i).Name; name != "Name" && name != "Source" && name != "Member" {
 			walk(v.Field(i), "."+name)
 		}
 	}
@@ -285,6 +288,10 @@ func TestEncode(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := New("p")
 		p.Source = Source{File: rapid.SampledFrom([]string{"", "a.toml", "\xff", "\x01"}).Draw(t, "file"), Line: rapid.IntRange(0, 9).Draw(t, "line")}
+		if rapid.Bool().Draw(t, "member") {
+			word := rapid.SampledFrom([]string{"", "a", "b", "\xff", "\x01"})
+			p.Member = Member{word.Draw(t, "group"), word.Draw(t, "process"), rapid.IntRange(-9, 999).Draw(t, "group priority"), rapid.IntRange(-9, 999).Draw(t, "priority"), word.Draw(t, "url")}
+		}
 		for _, f := range Fields {
 			if rapid.Bool().Draw(t, f.Key) {
 				_ = f.Set(p, drawValue(t, f)) // what is out of range leaves the default
@@ -295,7 +302,7 @@ func TestEncode(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", data, err)
 		}
-		if changes := Changes(p, q); len(changes) > 0 || q.Source != p.Source || q.Name != p.Name {
+		if changes := Changes(p, q); len(changes) > 0 || q.Source != p.Source || q.Member != p.Member || q.Name != p.Name {
 			t.Fatalf("%s: %+v, source %+v", data, changes, q.Source)
 		}
 	})
@@ -459,6 +466,7 @@ func TestCheck(t *testing.T) {
 		prog("log2", func(p *Program) { p.Log.File = "/x.log" }),
 		prog("log3", func(p *Program) { p.Log.File, p.Instances = "/y.log", 2 }),
 		prog("log4", func(p *Program) { p.Log.File, p.Instances = "/z"+InstanceMark, 2 }),
+		prog("shared", func(p *Program) { p.Log.File, p.Log.Shared = "/x.log", true }),
 		prog("log5", func(p *Program) { p.Log.File, p.Instances = "/dev/stdout", 2 }),
 		prog("a", func(p *Program) { p.After = []string{"b"} }),
 		prog("b", func(p *Program) { p.After = []string{"db", "a"} }),
@@ -475,7 +483,7 @@ func TestCheck(t *testing.T) {
 		`slow|backoff.max|backoff.max (1ms) is less than backoff.initial (100ms)|`,
 		`log|log.stderr|log.stderr and log.file are the same file|drop log.stderr: it is merged by default`,
 		`a|after|these wait for each other: a → b → a|drop one of them`,
-		`log2|log.file|"log" writes to the same file|give each program a file of its own`,
+		`log2|log.file|"log" writes to the same file|give each program a file of its own, or say log.shared = true`,
 		`log3|log.file|its 2 instances would write to the same file|put ${TEND_INSTANCE} into the path`,
 		`|exit_when|no program is named "weeb"|use never, all-done, any-failed or a program's name`,
 	}

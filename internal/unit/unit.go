@@ -29,6 +29,11 @@
 // the generation. Facts carry it, and a fact of another generation, or one that
 // the phase has no use for, is late or doubled and is dropped.
 //
+// What belongs to a unit is said by kill_scope. With "tree" that is everything
+// that its leader ever started: the unit isn't gone before all of that is. With
+// "group" and "main" it is the leader: what outlives it is let go of ([Leave]),
+// and there is no phase left.
+//
 // # The death of whoever owns the unit
 //
 // All that a unit is can be taken out as a [Memory] and made a unit again by
@@ -109,7 +114,7 @@ type Unit struct {
 	gen      uint64
 	pid      int
 	restarts int
-	shorts   int // runs shorter than backoff.reset in a row
+	shorts   int // runs shorter than backoff.reset in a row; linear: failed starts
 	failures int // failed starts in a row
 	since    time.Time
 	started  time.Time
@@ -220,8 +225,14 @@ type (
 		Sig   spec.Signal
 		Group bool
 	}
-	// Kill kills the whole tree.
-	Kill struct{ Gen uint64 }
+	// Kill kills the leader, and what else Scope says.
+	Kill struct {
+		Gen   uint64
+		Scope spec.KillScope
+	}
+	// Leave lets go of what an ended leader has left behind: it isn't the unit's
+	// any more, and nothing is to be told of it.
+	Leave struct{ Gen uint64 }
 	// Change tells of a new state, or of something that happened within one.
 	Change struct {
 		From, To State
@@ -237,6 +248,7 @@ func (Signal) action()      {}
 func (StopCommand) action() {}
 func (Sweep) action()       {}
 func (Kill) action()        {}
+func (Leave) action()       {}
 func (Change) action()      {}
 
 // State returns the state.
@@ -528,6 +540,11 @@ func (s *step) onEnded(ev Ended) {
 		s.settle()
 		return
 	}
+	if s.spec.KillScope != spec.KillTree {
+		s.do(Leave{Gen: s.gen})
+		s.settle()
+		return
+	}
 	asked := s.state == Stopping && s.phase == alive
 	s.phase = left
 	switch {
@@ -582,7 +599,11 @@ func (s *step) request() {
 func (s *step) kill() {
 	s.over = true
 	s.deadline = s.now.Add(rekill)
-	s.do(Kill{Gen: s.gen})
+	scope := s.spec.KillScope
+	if s.phase == left {
+		scope = spec.KillTree // it was the whole tree's end that was waited for when the leader's came
+	}
+	s.do(Kill{Gen: s.gen, Scope: scope})
 }
 
 // settle goes on after a process is gone with everything that it started.
@@ -615,7 +636,9 @@ func (s *step) decide() {
 	if exit.Err == "" {
 		took = " after " + Duration(exit.Uptime)
 	}
+	linear := s.spec.Backoff.Kind == spec.Linear
 	switch {
+	case linear && failed && s.spec.Type != spec.Task: // tried again whatever the policy says
 	case s.spec.Type == spec.Task && exit.Success:
 		s.forgetFailures()
 		s.enter(Done, time.Time{}, exit, "done"+took)
@@ -648,9 +671,12 @@ func (s *step) decide() {
 		s.enter(Failed, retry, exit, message)
 		return
 	}
-	if exit.Uptime >= s.spec.Backoff.Reset && exit.Err == "" {
+	switch {
+	case linear:
+		s.shorts = s.failures
+	case exit.Uptime >= s.spec.Backoff.Reset && exit.Err == "":
 		s.shorts = 0
-	} else {
+	default:
 		s.shorts++
 	}
 	wait := s.wait()
@@ -665,11 +691,14 @@ func (s *step) decide() {
 	s.start()
 }
 
-// wait returns how long to wait before the next start: nothing after the first
-// short run in a row, then initial, initial·factor, … up to max, each with its
-// share of chance.
+// wait returns how long to wait before the next start, at most max. Growing:
+// nothing after the first short run in a row, then initial, initial·factor, …,
+// each with its share of chance. Linear: initial times the failed starts in a row.
 func (u *Unit) wait() time.Duration {
 	b := u.spec.Backoff
+	if b.Kind == spec.Linear {
+		return time.Duration(min(float64(b.Initial)*float64(u.shorts), float64(b.Max)))
+	}
 	if u.shorts <= 1 || b.Initial == 0 { // 0 times a factor that grew to +Inf is no number
 		return 0
 	}

@@ -228,7 +228,12 @@ func showAction(a Action) string {
 	case StopCommand:
 		return "stop command"
 	case Kill:
+		if a.Scope != spec.KillTree {
+			return "kill " + string(a.Scope)
+		}
 		return "kill"
+	case Leave:
+		return "leave what is left"
 	case Change:
 		text := fmt.Sprintf("say %s → %s: %s", a.From, a.To, a.Message)
 		if a.Warning {
@@ -276,6 +281,8 @@ var places = []struct{ name, way string }{
 	{"starting, alive", "up; spawned 7"},
 	{"running, alive", "up; spawned 7; +1s tick"},
 	{"backoff", "up; spawned 7; ended exit 1; spawned 8; ended exit 1"},
+	{"backoff, linear", "respec backoff.kind=linear max_failures=4 restart=never; up; spawned 7; ended exit 1"},
+	{"running, alive, of a process alone", "respec kill_scope=group backoff.kind=linear restart=on-failure; up; spawned 7; +1s tick"},
 	{"stopping, spawning", "up; down"},
 	{"stopping, spawning, killed", "up; down now"},
 	{"stopping, spawning, to start again", "up; restart"},
@@ -284,6 +291,7 @@ var places = []struct{ name, way string }{
 	{"stopping, alive, to start again", "up; spawned 7; +2s tick; restart"},
 	{"stopping, left", "up; spawned 7; +2s tick; down; ended exit 0 left"},
 	{"stopping, left, killed", "up; spawned 7; +2s tick; down now; ended exit 0 left"},
+	{"stopping, alive, of a process alone", "respec kill_scope=main; up; spawned 7; +2s tick; down"},
 	{"stopping, left, still wanted", "up; spawned 7; +2s tick; ended exit 0 left"},
 	{"draining, spawning", "up; drain"},
 	{"draining, alive", "up; spawned 7; +2s tick; drain"},
@@ -384,15 +392,19 @@ func FuzzLaws(f *testing.F) {
 		u := New(now, spec.New("web"), half)
 		step := func(ev Event) []Action {
 			free := u.phase == none
+			lone := u.spec.KillScope != spec.KillTree
 			actions := u.Step(now, ev)
 			for _, a := range actions {
+				if _, ok := a.(Leave); ok && !lone {
+					t.Fatalf("left alone, with kill_scope %s", u.spec.KillScope)
+				}
 				if _, ok := a.(Spawn); ok {
 					gone := false
 					switch e := ev.(type) {
 					case Emptied:
 						gone = true
 					case Ended:
-						gone = !e.Left
+						gone = !e.Left || lone // what is left isn't its own
 					case SpawnFailed, Lost:
 						gone = true
 					}
@@ -459,6 +471,7 @@ func FuzzLaws(f *testing.F) {
 			case 19:
 				p.Type = []spec.Type{spec.Service, spec.Task}[b>>7]
 				p.MinUptime = time.Duration(b>>6) * time.Second
+				p.Backoff.Kind = []spec.BackoffKind{spec.Growing, spec.Linear}[b>>5%2]
 				step(Respec{&p})
 			case 21:
 				step(Lost{Gen: gen})
@@ -469,6 +482,7 @@ func FuzzLaws(f *testing.F) {
 				}
 			case 20:
 				p.StopTimeout = time.Duration(b>>5) * time.Second
+				p.KillScope = []spec.KillScope{spec.KillTree, spec.KillMain, spec.KillGroup, spec.KillTree}[b>>5%4]
 				p.StopCommand.Shell = strings.Repeat("x", int(b>>7))
 				step(Respec{&p})
 			}
