@@ -39,7 +39,7 @@ var rooms = map[string]string{
 	"internal/ledger":        "internal/fault",
 	"internal/daemon":        "internal/fault internal/engine internal/unit internal/conf internal/proc internal/logs internal/health internal/ledger internal/guard internal/event internal/spec internal/server api",
 	"internal/server":        "api internal/event internal/logs web",
-	"internal/supervisord":   "api internal/event internal/logs",
+	"internal/supervisord":   "api internal/event internal/logs internal/xmlrpc internal/svconf",
 	"internal/cli":           "api",
 	"internal/doctor":        "api",
 	"internal/tui":           "api",

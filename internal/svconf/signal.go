@@ -31,6 +31,10 @@ func (s Signal) String() string {
 	return strconv.Itoa(int(s))
 }
 
+// ParseSignal reads a signal as stopsignal= and supervisord's XML-RPC take it: a
+// name, with or without SIG, or a number.
+func ParseSignal(s string) (Signal, error) { return parseSignal(s) }
+
 // parseSignal reads a name, with or without SIG, or a number.
 func parseSignal(s string) (Signal, error) {
 	const hint = "write one signal, as TERM, INT, QUIT, HUP, USR1, USR2 or KILL"
