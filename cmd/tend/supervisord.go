@@ -33,7 +33,7 @@ func byName(args []string) (status int, done bool) {
 	}
 	name, rest := filepath.Base(args[0]), args
 	if len(args) > 1 && (args[1] == "supervisorctl" || args[1] == "supervisord") && name != "supervisorctl" && name != "supervisord" {
-		name, rest = args[1], args[1:]
+		name, rest = args[1], append([]string{args[0] + " " + args[1]}, args[2:]...)
 	}
 	switch name {
 	case "supervisorctl":
@@ -247,6 +247,9 @@ func superviseMain(args []string) int {
 	return 0
 }
 
+// noConfig are supervisord's words.
+const noConfig = "No config file found at default paths; use the -c option to specify a config file at a different path"
+
 // findSupervisord returns the configuration that supervisord takes when none is
 // named. self is how the program was called.
 func findSupervisord(self string) (string, error) {
@@ -263,7 +266,7 @@ func findSupervisord(self string) (string, error) {
 			return path, nil
 		}
 	}
-	return "", fmt.Errorf("No config file found at default paths; use the -c option to specify a config file at a different path")
+	return "", fmt.Errorf("%s", noConfig)
 }
 
 // loadSupervisord reads a configuration, to say what is wrong with it where

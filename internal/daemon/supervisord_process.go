@@ -151,9 +151,9 @@ func (w *wire) Start(ctx context.Context, ids []supervisord.ID, wait bool, repor
 		switch {
 		case !ok:
 		case s.kind == svconf.Listeners:
-			refused[id] = supervisord.Outcome{Kind: supervisord.Failed, Detail: "tend doesn't serve event listeners yet"}
+			refused[id] = supervisord.Outcome{Kind: supervisord.SpawnError, Detail: "tend doesn't serve event listeners yet"}
 		case s.kind == svconf.FastCGI:
-			refused[id] = supervisord.Outcome{Kind: supervisord.Failed, Detail: "tend doesn't make FastCGI sockets yet"}
+			refused[id] = supervisord.Outcome{Kind: supervisord.SpawnError, Detail: "tend doesn't make FastCGI sockets yet"}
 		default:
 			if o := findCommand(s.Spec, s.from); o.Kind != supervisord.OK {
 				refused[id] = o
