@@ -203,15 +203,18 @@ func (d *Daemon) begun(set *spec.Set) {
 // already: over one that an earlier daemon has left it is a reload.
 func (d *Daemon) applyFirst(set *spec.Set) {
 	was := d.engine.Set()
+	goesOn := d.wire != nil && len(was.Programs) > 0 && (d.died != "" || d.upgraded != "")
+	if goesOn {
+		d.wire.restored(was)
+	}
 	switch diff := engine.Diff(was, set); {
 	case d.engine.Stopping():
 		return // what was begun is brought to its end
 	case d.files != nil && !d.files.OK():
 		d.reject(reloadRequest{why: byWatch}, d.files)
-	case d.wire != nil && len(was.Programs) > 0 && (d.died != "" || d.upgraded != ""):
+	case goesOn:
 		// Changes are applied by hand here, and whoever dies hasn't been told to.
 		d.pending = len(diff.Items) > 0
-		d.wire.restored(was)
 	case len(was.Programs) == 0:
 		d.step(engine.Desired{Set: set})
 	case diff.Empties && d.keptAgain:

@@ -101,10 +101,17 @@ func (d *Daemon) openWire() error {
 			d.pidFile = true
 		}
 	}
-	if d.files == nil || !d.files.OK() || d.files.Supervisord == nil {
+	read := d.files
+	if read != nil && !read.OK() && len(d.past.meta.Servers) > 0 && d.past.set() != nil {
+		// The file was broken before the daemon before us has died: as that was.
+		m := d.past.meta
+		read = &conf.Result{Path: read.Path, Files: read.Files, Set: d.past.set(),
+			Supervisord: &svconf.Config{Servers: m.Servers, Daemon: svconf.Daemon{Identifier: m.Identifier}}}
+	}
+	if read == nil || !read.OK() || read.Supervisord == nil {
 		return nil
 	}
-	d.wire = d.newWire(d.files)
+	d.wire = d.newWire(read)
 	note := func(text string) { d.notices = append(d.notices, text) }
 	err := d.wire.listen(note)
 	if err != nil && d.died == "" && d.upgraded == "" {
@@ -185,6 +192,7 @@ func (d *Daemon) wireApplied(r *conf.Result) {
 	case d.wire == nil: // the one that we were started with couldn't be used
 		d.wire = d.newWire(r)
 		d.wire.reopen()
+		d.putMeta()
 	default:
 		d.wire.read, d.wire.active = r, groupsOf(r.Supervisord)
 	}
@@ -194,19 +202,11 @@ func (d *Daemon) wireApplied(r *conf.Result) {
 // daemon before us has left, which hadn't to be the one of the files. Of a group
 // that is another one by now only the name is known.
 func (w *wire) restored(set *spec.Set) {
-	members := func(set *spec.Set) map[string][]*spec.Program {
-		m := make(map[string][]*spec.Program)
-		for _, p := range set.Programs {
-			m[p.Member.Group] = append(m[p.Member.Group], p)
-		}
-		return m
-	}
 	was, now := members(set), members(w.read.Set)
-	same := func(a, b *spec.Program) bool { return a.Name == b.Name && len(spec.Changes(a, b)) == 0 }
 	w.active = w.active[:0:0]
 	for _, g := range groupsOf(w.read.Supervisord) {
 		switch list := was[g.Name]; {
-		case slices.EqualFunc(list, now[g.Name], same):
+		case sameGroup(list, now[g.Name]):
 			w.active = append(w.active, g)
 		case len(list) > 0:
 			w.active = append(w.active, &svconf.Group{Name: g.Name, Kind: g.Kind, Priority: list[0].Member.GroupPriority})
@@ -217,6 +217,33 @@ func (w *wire) restored(set *spec.Set) {
 		w.active = append(w.active, &svconf.Group{Name: name, Kind: svconf.Programs, Priority: list[0].Member.GroupPriority})
 	}
 	sortGroups(w.active)
+}
+
+// members returns the programs of a set by their groups.
+func members(set *spec.Set) map[string][]*spec.Program {
+	m := make(map[string][]*spec.Program)
+	for _, p := range set.Programs {
+		m[p.Member.Group] = append(m[p.Member.Group], p)
+	}
+	return m
+}
+
+func sameGroup(a, b []*spec.Program) bool {
+	return slices.EqualFunc(a, b, func(a, b *spec.Program) bool { return a.Name == b.Name && len(spec.Changes(a, b)) == 0 })
+}
+
+// recognise looks again at groups of which only the name is known: files that
+// were changed or broken may say again what they said.
+func (w *wire) recognise(r *conf.Result) {
+	was, now := members(w.d.engine.Set()), members(r.Set)
+	active := slices.Clone(w.active)
+	for i, g := range active {
+		again := find(r.Supervisord.Groups, g.Name)
+		if len(g.Processes) == 0 && len(was[g.Name]) > 0 && again != nil && sameGroup(was[g.Name], now[g.Name]) {
+			active[i] = again
+		}
+	}
+	w.active = active
 }
 
 // within returns a context that ends with ctx and with the wire.
@@ -287,6 +314,7 @@ func (w *wire) Reread(ctx context.Context) (supervisord.Changes, error) {
 				done <- answer{err: err}
 				return
 			}
+			w.recognise(r)
 			w.read = r
 			added, changed, removed := svconf.Diff(w.active, r.Supervisord.Groups)
 			done <- answer{changes: supervisord.Changes{Added: namesOf(added), Changed: namesOf(changed), Removed: namesOf(removed)}}
