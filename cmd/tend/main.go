@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"strconv"
 
@@ -25,6 +26,9 @@ var version = ""
 func main() {
 	if guard.Is() {
 		os.Exit(guard.Main())
+	}
+	if status, done := byName(os.Args); done {
+		os.Exit(status)
 	}
 	os.Exit(cli.Main(os.Args[1:], cli.Deps{
 		Version:  versionText(),
@@ -63,6 +67,7 @@ func run(_ context.Context, o cli.RunOptions) int {
 		return 1
 	}
 	opts := daemon.Options{
+		PIDFile: o.PIDFile, Identifier: o.Identifier, LogLevel: o.LogLevel,
 		Config: o.Config, Command: o.Command, State: o.State, Version: versionText(),
 		Stdout: os.Stdout, Stderr: os.Stderr,
 	}
@@ -81,7 +86,16 @@ func run(_ context.Context, o cli.RunOptions) int {
 // descriptor of who waits for it goes to the first one only, which finds its
 // number in the environment.
 func daemonArgs(o cli.RunOptions) []string {
-	args := []string{os.Args[0], "run"}
+	name := os.Args[0]
+	if base := filepath.Base(name); base == "supervisord" || base == "supervisorctl" {
+		name = "tend" // what is started next mustn't take its arguments for supervisord's
+	}
+	args := []string{name, "run"}
+	for _, f := range []struct{ flag, value string }{{"--pidfile", o.PIDFile}, {"--identifier", o.Identifier}, {"--log-level", o.LogLevel}} {
+		if f.value != "" {
+			args = append(args, f.flag, f.value)
+		}
+	}
 	if o.Config != "" {
 		args = append(args, "--config", o.Config)
 	}

@@ -38,6 +38,8 @@ func TestMain(m *testing.M) {
 		"tend":  main,
 		"child": child,
 
+		"supervisord": main, // a link to the binary
+
 		"tortured": tortured,
 	})
 }

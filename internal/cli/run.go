@@ -43,7 +43,12 @@ be a folder: every *.toml and *.ini in it.`,
 	}
 	cmd.Flags().StringVarP(&o.Config, "config", "c", "", "`path` of a file, or of a folder of files")
 	cmd.Flags().IntVar(&o.ReadyFD, "ready-fd", 0, "for tend up")
-	cmd.Flags().MarkHidden("ready-fd")
+	cmd.Flags().StringVar(&o.PIDFile, "pidfile", "", "for supervisord -j")
+	cmd.Flags().StringVar(&o.Identifier, "identifier", "", "for supervisord -i")
+	cmd.Flags().StringVar(&o.LogLevel, "log-level", "", "for supervisord -e")
+	for _, name := range []string{"ready-fd", "pidfile", "identifier", "log-level"} {
+		cmd.Flags().MarkHidden(name)
+	}
 	cmd.Flags().BoolVar(&o.NoGuard, "no-guard", false, "one process: nobody starts the daemon again should it die")
 	return a.does(cmd, func(ctx context.Context, _ *cobra.Command, args []string) error {
 		if a.deps.Run == nil {

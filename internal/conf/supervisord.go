@@ -192,19 +192,11 @@ func (s *supervisord) daemon() {
 			s.say(Error, c.Source(section, "user"), section, "user", "start tend as this user or as root, or drop user", "Can't drop privilege as nonroot user")
 		}
 	}
-	for _, server := range c.Servers {
-		s.unserved(server)
-	}
 	for _, p := range c.RPC {
 		if p.Factory != svconf.MainRPC {
 			s.about(Warning, p.Section, "supervisor.rpcinterface_factory", "", "accepted, has no effect here: %s is Python", p.Factory)
 		}
 	}
-}
-
-// unserved tells of a server that this version doesn't have.
-func (s *supervisord) unserved(server svconf.Server) {
-	s.about(Info, server.Section, "", "tend status, start and stop do what supervisorctl does", "accepted, has no effect here: this version doesn't speak supervisord's protocol")
 }
 
 // groups maps all processes, in the order in which supervisord starts them.

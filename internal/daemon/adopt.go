@@ -168,8 +168,13 @@ func restOfMark(tree string, gen uint64) string { return fmt.Sprintf("%s/%d", tr
 
 // putMeta says whose ledger it is from now on.
 func (d *Daemon) putMeta() {
-	d.ledger.Put(keyMeta, encode(meta{Version: memoryVersion, Boot: proc.BootID(), Config: d.config,
-		Cgroup: d.host.Capabilities().Cgroup, Tend: d.opts.Version}))
+	m := meta{Version: memoryVersion, Boot: proc.BootID(), Config: d.config,
+		Cgroup: d.host.Capabilities().Cgroup, Tend: d.opts.Version}
+	if d.wire != nil {
+		c := d.wire.read.Supervisord
+		m.Servers, m.Identifier = c.Servers, c.Daemon.Identifier
+	}
+	d.ledger.Put(keyMeta, encode(m))
 	d.unsaved = true
 }
 

@@ -45,6 +45,11 @@ type Options struct {
 	State   string   // folder; "" is what the configuration says, or the default place
 	Version string
 
+	// Over what a file of supervisord says; "" leaves it at that.
+	PIDFile    string // gets the pid that people know us by
+	Identifier string // that clients are told
+	LogLevel   string // of our own messages
+
 	// Ready, when it isn't nil, is told "ready" once the socket answers, or why
 	// that can't be, and closed.
 	Ready *os.File
@@ -69,6 +74,7 @@ type Daemon struct {
 	config  string // path given to the loader; "": a command
 	place   place
 	lock    *lock
+	pidFile bool // of the options, was written
 	ledger  *ledger.Ledger
 
 	// Who keeps what would die with us, and what was kept for us. See begin.
@@ -95,6 +101,7 @@ type Daemon struct {
 	host    *proc.Host
 	capture *logs.Capture
 	server  *server.Server
+	wire    *wire // nil: not a configuration of supervisord's
 	say     *sayer
 
 	inbox  inbox
@@ -104,6 +111,7 @@ type Daemon struct {
 	armed  time.Time // what the timer is set for; zero: not set
 	exit   *int      // the status to end with, once known
 	leave  bool      // end at once and leave the programs running
+	again  bool      // begin anew when everything is stopped
 	asked  bool      // a stop signal has come
 	cmds   map[uint64]chan<- engine.Answer
 	cmdSeq uint64
@@ -159,6 +167,7 @@ func Run(opts Options) int {
 		return 1
 	}
 	d.begun(set)
+	d.wire.serve()
 	d.watch()
 	d.ready(nil)
 	d.loop(signals)
@@ -193,11 +202,18 @@ func (d *Daemon) begun(set *spec.Set) {
 // already: over one that an earlier daemon has left it is a reload.
 func (d *Daemon) applyFirst(set *spec.Set) {
 	was := d.engine.Set()
+	goesOn := d.wire != nil && len(was.Programs) > 0 && (d.died != "" || d.upgraded != "")
+	if goesOn {
+		d.wire.restored(was)
+	}
 	switch diff := engine.Diff(was, set); {
 	case d.engine.Stopping():
 		return // what was begun is brought to its end
 	case d.files != nil && !d.files.OK():
 		d.reject(reloadRequest{why: byWatch}, d.files)
+	case goesOn:
+		// Changes are applied by hand here, and whoever dies hasn't been told to.
+		d.pending = len(diff.Items) > 0
 	case len(was.Programs) == 0:
 		d.step(engine.Desired{Set: set})
 	case diff.Empties && d.keptAgain:
@@ -303,6 +319,9 @@ func (d *Daemon) open() (*spec.Set, error) {
 		return nil, err
 	}
 	d.engine = engine.New(rand.Float64) // until restore
+	if err := d.openWire(); err != nil {
+		return nil, err
+	}
 	l := d.keptListener()
 	if l == nil {
 		if l, err = d.listen(set.Daemon); err != nil {
@@ -493,6 +512,10 @@ func (d *Daemon) arm() {
 func (d *Daemon) onSignal(s os.Signal) {
 	switch s {
 	case syscall.SIGHUP, syscall.SIGUSR1:
+		if d.wire != nil && s == syscall.SIGHUP {
+			d.wire.restart()
+			break
+		}
 		d.reload(reloadRequest{why: bySignal})
 	case syscall.SIGUSR2:
 		if err := d.capture.Reopen(); err != nil {
@@ -504,7 +527,7 @@ func (d *Daemon) onSignal(s os.Signal) {
 		d.leave = true
 	default: // TERM, INT
 		d.step(engine.Shutdown{Now: d.asked})
-		d.asked = true
+		d.asked, d.again = true, false
 	}
 }
 
@@ -593,11 +616,20 @@ func (d *Daemon) end() int {
 		status = *d.exit
 		d.drainLogs()
 	}
-	if d.guard != nil {
+	d.again = d.again && !d.leave
+	switch {
+	case d.guard == nil:
+	case d.again:
+		d.guard.Again()
+	default:
 		d.guard.Bye()
 	}
 	d.tell(event.Event{Kind: event.DaemonStopping, Message: map[bool]string{true: "leaving, the programs run on", false: "stopped"}[d.leave]})
 	d.close()
+	if d.again && d.guard == nil {
+		fmt.Fprintln(d.opts.Stderr, "tend: "+anew().Error())
+		return 1
+	}
 	return status
 }
 
@@ -636,11 +668,14 @@ func (d *Daemon) close() {
 	if d.watcher != nil {
 		d.watcher.close()
 	}
+	d.wire.close()
 	if d.server != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		d.server.Shutdown(ctx)
 		cancel()
-		os.Remove(d.place.socket()) // it is ours as long as the lock is
+		if !d.again || d.guard == nil { // the guard keeps it for the next one
+			os.Remove(d.place.socket()) // it is ours as long as the lock is
+		}
 	}
 	if d.host != nil {
 		d.spawns.wait() // a host must not be closed under a spawn
@@ -666,6 +701,9 @@ func (d *Daemon) close() {
 	}
 	if d.capture != nil {
 		d.capture.Close()
+	}
+	if d.pidFile {
+		os.Remove(d.opts.PIDFile)
 	}
 	if d.lock != nil {
 		d.lock.release()

@@ -12,6 +12,7 @@ import (
 	"tend/internal/engine"
 	"tend/internal/proc"
 	"tend/internal/spec"
+	"tend/internal/svconf"
 	"tend/internal/unit"
 )
 
@@ -36,6 +37,11 @@ type meta struct {
 	Config  string `json:"config"` // path; "" for a command
 	Cgroup  string `json:"cgroup"` // folder of the host; "" for none
 	Tend    string `json:"tend"`   // version
+
+	// Where supervisord's clients are answered, and under which name. The file that
+	// says so can't be used any more, perhaps.
+	Servers    []svconf.Server `json:"servers,omitempty"`
+	Identifier string          `json:"identifier,omitempty"`
 }
 
 // savedInstance is a record with the clock by which its times are meant.

@@ -30,6 +30,7 @@ type reloadRequest struct {
 	why        why
 	allowEmpty bool
 	reply      func(*api.Plan, *api.Error) // nil: nobody waits
+	take       func(*conf.Result)          // gets what was loaded, and nothing else happens; nil: it is applied
 }
 
 // reloads loads files beside the loop, one load at a time. Requests that come
@@ -42,7 +43,11 @@ type reloads struct {
 
 // load reads the files. It runs beside the loop, but for the first one.
 func (d *Daemon) load() *conf.Result {
-	return d.loader.Load(conf.Options{Path: d.config, Environ: os.Environ(), Root: os.Geteuid() == 0})
+	r := d.loader.Load(conf.Options{Path: d.config, Environ: os.Environ(), Root: os.Geteuid() == 0})
+	if r.OK() && d.opts.LogLevel != "" {
+		r.Set.Daemon.LogLevel = d.opts.LogLevel
+	}
+	return r
 }
 
 func (d *Daemon) reload(r reloadRequest) {
@@ -82,6 +87,10 @@ func (r reloadRequest) answer(p *api.Plan, err *api.Error) {
 
 func (d *Daemon) onLoaded(r reloadRequest, result *conf.Result) {
 	d.follow(result)
+	if r.take != nil {
+		r.take(result)
+		return
+	}
 	if !result.OK() {
 		d.reject(r, result)
 		return
@@ -109,6 +118,7 @@ func (d *Daemon) onLoaded(r reloadRequest, result *conf.Result) {
 		// Sources may have moved, and the manual start of a disabled program
 		// ends with any reload.
 		d.step(engine.Desired{Set: result.Set})
+		d.wireApplied(result)
 		if r.why == bySignal {
 			d.tell(event.Event{Kind: event.ConfigApplied, Message: "reloaded, nothing has changed", Detail: plan})
 		}
@@ -123,6 +133,7 @@ func (d *Daemon) apply(result *conf.Result, plan *api.Plan) {
 	d.say.configure(result.Set.Daemon)
 	d.tell(event.Event{Kind: event.ConfigApplied, Message: planWords(plan), Detail: plan})
 	d.step(engine.Desired{Set: result.Set})
+	d.wireApplied(result)
 	if now := result.Set.Daemon; now.State != old.State || now.SocketMode != old.SocketMode || now.SocketGroup != old.SocketGroup {
 		d.tell(event.Event{Kind: event.DaemonWarning, Message: "a changed state, socket_mode or socket_group counts from the next start of tend"})
 	}

@@ -163,6 +163,7 @@ func (d *Daemon) upgrade(binary *os.File, path string) {
 	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
 	d.server.Shutdown(ctx)
 	cancel()
+	d.wire.close()
 	done := make(chan error)
 	d.post(func() {
 		err := d.execute(binary, path, f)
@@ -182,6 +183,7 @@ func (d *Daemon) upgradeFailed(err error) {
 	d.upgrading, d.upgradeErr = false, err.Error()
 	d.warnf("cannot upgrade: %v; tend %s goes on", err, d.opts.Version)
 	d.serve(d.listener)
+	d.wire.reopen()
 }
 
 // execute executes the binary in our place. It returns only when that fails.

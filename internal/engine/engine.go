@@ -37,6 +37,7 @@ type (
 		Cmd     uint64
 		Verb    Verb
 		Pattern string      // a program, an instance, or a glob over both
+		Only    ID          // one instance, in place of a pattern; 0: none
 		Signal  spec.Signal // of verb Signal
 		NoWait  bool        // answer at once, not when it is done
 	}
@@ -464,7 +465,12 @@ func (e *Engine) onAct(in Act) {
 		e.out.Answer = append(e.out.Answer, Answer{Cmd: in.Cmd, Refused: &Refusal{Message: "tend is stopping"}})
 		return
 	}
-	matched := e.match(in.Pattern)
+	var matched []*entry
+	if in.Only == 0 {
+		matched = e.match(in.Pattern)
+	} else if n := e.entries[in.Only]; n != nil {
+		matched = []*entry{n}
+	}
 	if len(matched) == 0 {
 		r := &Refusal{NotFound: true, Message: fmt.Sprintf("no program is named %q", in.Pattern)}
 		if near := spec.Nearest(in.Pattern, e.names()); near != "" {

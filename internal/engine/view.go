@@ -20,6 +20,7 @@ type View struct {
 	Gen      uint64
 	Since    time.Time
 	Started  time.Time // of the living process; zero: none
+	Attempt  time.Time // when the latest start began, whatever came of it; zero: there was none
 	Restarts int
 	Last     *event.Exit
 	Next     time.Time // the next start, of backoff or failed; zero: none is due
@@ -51,7 +52,7 @@ func (e *Engine) Instances() int { return len(e.entries) }
 func (e *Engine) view(n *entry) View {
 	u := n.unit
 	v := View{ID: n.id, Name: n.name, Spec: u.Spec(), State: u.State(), Wanted: n.wanted(), PID: u.PID(), Gen: u.Gen(),
-		Since: u.Since(), Restarts: u.Restarts(), Last: u.Last(), Message: n.message}
+		Since: u.Since(), Attempt: u.Started(), Restarts: u.Restarts(), Last: u.Last(), Message: n.message}
 	if v.PID != 0 {
 		v.Started = u.Started()
 	}

@@ -139,6 +139,10 @@ func (c *Client) Binary(path string, fd int) error { return c.link.send("binary 
 // with it.
 func (c *Client) Bye() { c.link.send("bye") }
 
+// Again tells the guard that the daemon ends on purpose, and that another one is
+// to begin as the first did: should that not get up, the guard ends as well.
+func (c *Client) Again() { c.link.send("again") }
+
 // Hold asks the guard to be silent until it is greeted again, and returns when it
 // is: for a daemon that is about to execute another binary in its place.
 func (c *Client) Hold() {

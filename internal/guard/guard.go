@@ -15,7 +15,8 @@
 //     that it has put that aside;
 //   - passes signals on, as messages, so that none comes too early and none is
 //     merged with another one;
-//   - ends with the daemon when that has said goodbye, with its exit status.
+//   - ends with the daemon when that has said goodbye, with its exit status, and
+//     starts it anew when that is what it has asked for.
 //
 // It decides nothing about programs and knows none of them. Should the guard be
 // killed, the daemon finds the socket closed.
@@ -107,6 +108,7 @@ type guard struct {
 	hello   bool             // it hears
 	wasUp   bool             // some daemon was ready once
 	bye     bool
+	again   bool // it ends to be started anew
 	started time.Time
 	deaths  int // in a row
 	died    string
@@ -176,8 +178,12 @@ func (g *guard) run(signals <-chan os.Signal) int {
 			status, ended := g.reap()
 			switch {
 			case !ended:
-			case g.bye || !g.wasUp:
+			case g.bye || !g.again && !g.wasUp:
 				return status
+			case g.again:
+				// As the first one: should it fail, it has said why to who asked.
+				g.again, g.wasUp, g.deaths, g.died = false, false, 0, ""
+				again.Reset(0)
 			default:
 				g.deaths++
 				if time.Since(g.started) >= calm {
@@ -367,6 +373,8 @@ func (g *guard) onMessage(text string, fd int) {
 		}
 	case "bye":
 		g.bye = true
+	case "again":
+		g.again = true
 	}
 }
 

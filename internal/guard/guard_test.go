@@ -108,6 +108,10 @@ func daemon(dir, _ string) int {
 			c.Bye()
 			n, _ := strconv.Atoi(arg)
 			return n
+		case "again":
+			c.Again()
+			n, _ := strconv.Atoi(arg)
+			return n
 		case "hold":
 			c.Hold()
 			tell("held")
@@ -288,6 +292,21 @@ func TestExits(t *testing.T) {
 	expect(t, line(), `life pid %d died "exit 2" kept []`)
 	guard.Wait()
 	if got := guard.ProcessState.ExitCode(); got != 0 {
+		t.Errorf("the guard ends with %d", got)
+	}
+}
+
+// TestAgain: a daemon that ends to begin anew isn't taken for one that has died.
+// What the guard keeps stays, and as with the first one, the guard ends with a
+// daemon that doesn't get up.
+func TestAgain(t *testing.T) {
+	line, guard, _ := play(t, "ready\nkeep hello\nagain 0\nready\nagain 1\nexit 3\n")
+	expect(t, line(), `life pid %d died "" kept []`)
+	expect(t, line(), `life pid %d died "" kept [pipe]`)
+	expect(t, line(), `in the pipe: "hello"`)
+	expect(t, line(), `life pid %d died "" kept [pipe]`)
+	guard.Wait()
+	if got := guard.ProcessState.ExitCode(); got != 3 {
 		t.Errorf("the guard ends with %d", got)
 	}
 }

@@ -37,7 +37,7 @@ var rooms = map[string]string{
 	"internal/health":        "internal/spec",
 	"internal/guard":         "",
 	"internal/ledger":        "internal/fault",
-	"internal/daemon":        "internal/fault internal/engine internal/unit internal/conf internal/proc internal/logs internal/health internal/ledger internal/guard internal/event internal/spec internal/server api",
+	"internal/daemon":        "internal/fault internal/engine internal/unit internal/conf internal/proc internal/logs internal/health internal/ledger internal/guard internal/event internal/spec internal/server internal/supervisord internal/svconf api",
 	"internal/server":        "api internal/event internal/logs web",
 	"internal/supervisord":   "api internal/event internal/logs internal/xmlrpc internal/svconf",
 	"internal/cli":           "api",

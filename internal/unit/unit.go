@@ -266,7 +266,8 @@ func (u *Unit) PID() int { return u.pid }
 // Since returns when the state was entered.
 func (u *Unit) Since() time.Time { return u.since }
 
-// Started returns when the living leader was spawned.
+// Started returns when the leader was spawned, the latest one where none lives;
+// zero: there was none.
 func (u *Unit) Started() time.Time { return u.started }
 
 // Restarts counts the starts after the first that nobody asked for by Up.
