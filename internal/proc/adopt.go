@@ -192,13 +192,14 @@ func (p *Process) lookForeign() {
 	unix.EpollCtl(h.epfd, unix.EPOLL_CTL_DEL, int(p.fd), nil)
 	over, end := make(chan struct{}), Ended{At: time.Now(), Unknown: true}
 	p.over = over
+	held := p.held // Reap sets it back, perhaps while we wait
 	fd, err := unix.FcntlInt(uintptr(p.fd), unix.F_DUPFD_CLOEXEC, 3)
 	if err != nil {
 		fd = -1 // which can't be read
 	}
 	h.wg.Go(func() {
 		defer unix.Close(fd)
-		if p.held {
+		if held {
 			timer := time.NewTimer(guardTime)
 			defer timer.Stop()
 			select {
