@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -235,6 +236,30 @@ func cmdSig(ts *testscript.TestScript, neg bool, args []string) {
 	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
 	ts.Check(err)
 	ts.Check(unix.Kill(pid, unix.SignalNum("SIG"+args[0])))
+	if args[0] == "STOP" {
+		awaitStopped(ts, pid)
+	}
+}
+
+// awaitStopped waits until each thread of a process has stopped: one that was
+// running when the signal came may do some more.
+func awaitStopped(ts *testscript.TestScript, pid int) {
+	for end := time.Now().Add(patience); ; {
+		running := false
+		files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		for _, file := range files {
+			b, _ := os.ReadFile(file)
+			_, after, _ := strings.Cut(string(b), ") ")
+			running = running || !strings.HasPrefix(after, "T")
+		}
+		if !running {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("process %d doesn't stop", pid)
+		}
+		runtime.Gosched()
+	}
 }
 
 func pidOf(ts *testscript.TestScript, name string) int {
