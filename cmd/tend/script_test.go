@@ -463,10 +463,12 @@ func manager(command []string) {
 			names = append(names, s.name)
 			cmd.ExtraFiles = append(cmd.ExtraFiles, s.file)
 		}
-		mu.Unlock()
 		cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+filepath.Join(dir, "notify"), "FDSTORE=100",
 			fmt.Sprintf("LISTEN_FDS=%d", len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
-		if cmd.Run() == nil {
+		err := cmd.Start()
+		mu.Unlock() // of the files that are passed none is closed before
+		check(err)
+		if cmd.Wait() == nil {
 			return
 		}
 		for { // what was its child is ours now
