@@ -392,12 +392,23 @@ func TestReadOnly(t *testing.T) {
 	if err := c.Reopen(); err != nil {
 		t.Fatal(err)
 	}
-	write(t, w, "again\n")
-	if good := seen.next(t); good.Err != nil || good.Dropped != int64(len(lines(0, 30_000))) {
-		t.Errorf("notice: %+v", good)
+	// A turn that was under way when the file became writable may still drop what
+	// it finds: what is said then has to be said again.
+	lost := int64(len(lines(0, 30_000)))
+	for again := true; again; {
+		write(t, w, "again\n")
+		select {
+		case good := <-seen.c:
+			if again = false; good.Err != nil || good.Dropped < lost || (good.Dropped-lost)%6 != 0 {
+				t.Errorf("notice: %+v", good)
+			}
+		case <-time.After(100 * time.Millisecond):
+		}
 	}
 	drained(t, s)
-	same(t, "file", whole(t, path, 0), "again\n")
+	if got := whole(t, path, 0); got == "" || strings.Trim(got, "again\n") != "" {
+		t.Errorf("the file is %q", got)
+	}
 }
 
 // TestNoFolder needs no privilege: the folder's place is taken by a file.
@@ -650,6 +661,16 @@ func TestFloodIsFlat(t *testing.T) {
 	}
 }
 
+// capacity returns how many bytes fit into a pipe.
+func capacity(t *testing.T, f *os.File) int {
+	t.Helper()
+	n, err := unix.FcntlInt(f.Fd(), unix.F_GETPIPE_SZ, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 // TestInherit: a standard output that nobody reads holds up those that write
 // to it, not the others.
 func TestInherit(t *testing.T) {
@@ -673,7 +694,10 @@ func TestInherit(t *testing.T) {
 	}
 	same(t, "standard output", string(got), want)
 
-	write(t, w, strings.Repeat("x", 100_000)) // 64 KiB fit into stdout, some into the pipe
+	// So much that stdout is full and something is left in the pipe. Who has many
+	// pipes gets small ones (pipe(7), pipe-user-pages-soft).
+	amount := capacity(t, stdout) + capacity(t, w)/2
+	write(t, w, strings.Repeat("x", amount))
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if err := s.Drain(ctx); !errors.Is(err, context.Canceled) {
@@ -684,7 +708,7 @@ func TestInherit(t *testing.T) {
 	write(t, ow, want)
 	drained(t, other)
 	same(t, "file", whole(t, path, 0), want)
-	rest := make([]byte, 100_000)
+	rest := make([]byte, amount)
 	for n := 0; n < len(rest); {
 		m, err := r.Read(rest[n:])
 		if err != nil {
