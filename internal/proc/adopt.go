@@ -317,9 +317,6 @@ func (p *Process) Over() bool {
 	return p.ended || p.fd < 0 || over(int(p.fd))
 }
 
-// Cgroup returns the folder of the tree's cgroup, "" when it has none.
-func (p *Process) Cgroup() string { return p.cgroup }
-
 // BootID returns what tells one boot of the machine from all others.
 func BootID() string {
 	b, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")

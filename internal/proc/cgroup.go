@@ -158,13 +158,13 @@ func (h *Host) openTree(name string) (int, error) {
 // an instance that is gone for good, with its tree empty.
 func (h *Host) Forget(name string) {
 	if h.caps.Cgroup != "" {
-		h.stale(name)
+		h.spoil(name)
 		removeCgroup(h.treeDir(name))
 	}
 }
 
-// stale notes that the cgroup of an instance isn't to be used again.
-func (h *Host) stale(name string) {
+// spoil notes that the cgroup of an instance isn't to be used again.
+func (h *Host) spoil(name string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.fresh, name)

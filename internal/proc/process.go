@@ -109,7 +109,7 @@ func (p *Process) KillTree() error {
 		if empty {
 			return os.ErrProcessDone
 		}
-		p.h.stale(p.name)
+		p.h.spoil(p.name)
 		return wrapSignal(unix.SIGKILL, os.WriteFile(p.cgroup+"/cgroup.kill", []byte("1"), 0))
 	}
 	if rest := p.SignalTree(unix.SIGKILL); rest != os.ErrProcessDone || !done {
