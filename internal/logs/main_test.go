@@ -77,6 +77,9 @@ func (n *notices) next(t *testing.T) Notice {
 
 func open(t testing.TB, cfg Config) (*Capture, *notices) {
 	t.Helper()
+	// The test's folder is removed by the first call's cleanup. It has to come after
+	// Close: a turn that finds its file removed begins it anew.
+	t.TempDir()
 	n := &notices{c: make(chan Notice, 10_000)}
 	cfg.Notice = n.add
 	c, err := Open(cfg)
