@@ -104,6 +104,7 @@ type guard struct {
 	daemon  int // pid; 0: none lives
 	link    *link
 	inbox   chan incoming
+	silent  bool             // its socket has been read to its end
 	held    []syscall.Signal // that came when no daemon was there to hear
 	hello   bool             // it hears
 	wasUp   bool             // some daemon was ready once
@@ -119,6 +120,7 @@ type incoming struct {
 	from *link
 	text string
 	fd   int // -1: none
+	end  bool
 }
 
 // Main is the guard. It returns its exit status.
@@ -176,6 +178,9 @@ func (g *guard) run(signals <-chan os.Signal) int {
 				break
 			}
 			status, ended := g.reap()
+			if ended {
+				g.hearOut()
+			}
 			switch {
 			case !ended:
 			case g.bye || !g.again && !g.wasUp:
@@ -195,12 +200,30 @@ func (g *guard) run(signals <-chan os.Signal) int {
 			Trim()
 		case m := <-g.inbox:
 			tidy.Reset(quiet)
-			if m.from == g.link {
-				g.onMessage(m.text, m.fd)
-			} else if m.fd >= 0 {
-				unix.Close(m.fd)
-			}
+			g.take(m)
 		}
+	}
+}
+
+// take does what a message asks for, if the daemon is the one that sent it.
+func (g *guard) take(m incoming) {
+	switch {
+	case m.from == g.link && m.end:
+		g.silent = true
+	case m.from == g.link:
+		g.onMessage(m.text, m.fd)
+	case m.fd >= 0:
+		unix.Close(m.fd)
+	}
+}
+
+// hearOut takes what a daemon has said before it ended: its end may be seen before
+// its goodbye. What is in the socket can be read after a shutdown, and then its
+// end, even if a child that hasn't executed anything yet has the other end open.
+func (g *guard) hearOut() {
+	g.link.shutdown()
+	for !g.silent {
+		g.take(<-g.inbox)
 	}
 }
 
@@ -243,7 +266,7 @@ func (g *guard) start() error {
 		unix.Close(g.ready) // its end is waited for
 		g.ready = 0
 	}
-	g.daemon, g.link, g.hello, g.bye, g.started = pid, newLink(pair[0]), false, false, time.Now()
+	g.daemon, g.link, g.silent, g.hello, g.bye, g.started = pid, newLink(pair[0]), false, false, false, time.Now()
 	go receive(g.link, g.inbox)
 	return nil
 }
@@ -264,9 +287,10 @@ func receive(l *link, inbox chan<- incoming) {
 		text, fds, err := l.receive()
 		if err != nil {
 			l.close()
+			inbox <- incoming{from: l, fd: -1, end: true}
 			return
 		}
-		m := incoming{l, text, -1}
+		m := incoming{from: l, text: text, fd: -1}
 		for i, fd := range fds {
 			if i == 0 {
 				m.fd = fd
@@ -340,7 +364,9 @@ func (g *guard) onMessage(text string, fd int) {
 	}
 	switch verb {
 	case "hello":
-		g.greet()
+		if g.daemon != 0 { // else what waits is for the next one
+			g.greet()
+		}
 	case "ready":
 		g.wasUp = true
 	case "hold":

@@ -335,3 +335,28 @@ func TestEnd(t *testing.T) {
 		}
 	}
 }
+
+// TestHearsOut: what a daemon has said is taken before its end counts, whichever
+// of the two is seen first, and though somebody has its end of the socket open.
+func TestHearsOut(t *testing.T) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pair[1])
+	g := &guard{kept: make(map[string]int), inbox: make(chan incoming), link: newLink(pair[0])}
+	g.held = []syscall.Signal{unix.SIGHUP}
+	for _, text := range []string{"hello", "ready", "bye"} {
+		if err := unix.Sendmsg(pair[1], []byte(text), nil, nil, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	go receive(g.link, g.inbox)
+	g.hearOut()
+	if !g.wasUp || !g.bye {
+		t.Errorf("ready %t, bye %t: not all was heard", g.wasUp, g.bye)
+	}
+	if len(g.held) != 1 {
+		t.Error("a signal was given to a daemon that is dead")
+	}
+}

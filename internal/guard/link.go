@@ -109,6 +109,13 @@ func (l *link) close() {
 	})
 }
 
+// shutdown lets receive return what has come already, and then errClosed.
+func (l *link) shutdown() {
+	_ = l.conn.Control(func(fd uintptr) { // fails for a closed one only
+		_ = unix.Shutdown(int(fd), unix.SHUT_RD)
+	})
+}
+
 // send sends one message, and waits until the other end has room for it.
 func (l *link) send(text string, fds ...int) error {
 	var rights []byte
