@@ -11,8 +11,8 @@ import "time"
 // States of an instance, as supervisord names them but in lower case.
 const (
 	Stopped  = "stopped"
-	Waiting  = "waiting"  // for what it comes after
-	Starting = "starting" // spawned, not yet up for min_uptime
+	Waiting  = "waiting"  // for what it comes after, its time, or a connection
+	Starting = "starting" // spawned, not yet ready, or up for min_uptime
 	Running  = "running"
 	Backoff  = "backoff"  // ended too soon, waits before the next start
 	Stopping = "stopping" // told to end, or what it left behind is being ended
@@ -40,7 +40,10 @@ type Instance struct {
 	CPUPercent    *float64   `json:"cpu_percent"`       // null where it isn't measured
 	MemoryBytes   *int64     `json:"memory_bytes"`      // null where it isn't measured
 	NextRun       *time.Time `json:"next_run"`          // the next start: of a schedule, or the end of a backoff
+	Idle          bool       `json:"idle,omitempty"`    // waits for its time or a connection, and for nothing else
 	Message       string     `json:"message,omitempty"` // why it is so: what it waits for, what failed
+	Status        string     `json:"status,omitempty"`   // what the program says of itself, by sd_notify(3)
+	Outdated      bool       `json:"outdated,omitempty"` // it runs by an earlier configuration, since a rolling restart has ended before its turn
 }
 
 // Up reports whether the instance is where it is wanted to be. A finished task
@@ -51,6 +54,8 @@ func (i Instance) Up() bool {
 		return true
 	case i.State == Running, i.State == Done, i.State == Draining:
 		return true
+	case i.State == Waiting: // for its time, or a connection
+		return i.Idle
 	case i.State == Exited:
 		return i.LastExit != nil && i.LastExit.Success
 	}
@@ -77,8 +82,9 @@ type Program struct {
 
 // Act is the body of POST /v1/programs/{name}/{verb}.
 type Act struct {
-	NoWait bool   `json:"no_wait,omitempty"` // answer when it is begun, not when it is done
-	Signal string `json:"signal,omitempty"`  // of verb signal: "HUP" or "1"
+	NoWait  bool   `json:"no_wait,omitempty"` // answer when it is begun, not when it is done
+	Signal  string `json:"signal,omitempty"`  // of verb signal: "HUP" or "1"
+	Rolling bool   `json:"rolling,omitempty"` // of verb restart: one instance of a program after the other
 }
 
 // Result is what an action did to one instance.

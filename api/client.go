@@ -99,7 +99,7 @@ func (c *Client) Program(ctx context.Context, name string) (*Program, error) {
 	return got[Program](c.get, ctx, programPath(name))
 }
 
-// Act does the verb ("start", "stop", "restart" or "signal") to all instances
+// Act does the verb ("start", "stop", "restart", "run" or "signal") to all instances
 // that pattern means: a program, an instance or a glob. It waits for the result
 // as long as ctx allows, unless act says otherwise.
 func (c *Client) Act(ctx context.Context, verb, pattern string, act Act) (*Results, error) {

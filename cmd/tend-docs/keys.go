@@ -158,6 +158,7 @@ func daemonDefaults() map[string]string {
 	} {
 		m[key] = code(strconv.Quote(value))
 	}
+	m["rollback"] = code(strconv.FormatBool(d.Rollback))
 	for _, key := range []string{"include", "socket_group", "default"} {
 		m[key] = "–"
 	}

@@ -34,12 +34,17 @@ They stay stopped until they are started, or the daemon is.`,
 		`Restarts programs as they are running, and waits until they are up. Changes in
 the files aren't applied by this: tend reload does it.`,
 		`  tend restart web
-  tend restart queue:1 --no-wait`}
+  tend restart queue:1 --no-wait
+  tend restart queue --rolling`}
+	runNowVerb = verb{"run-now", "run tasks once, whatever their schedule says",
+		`Runs tasks now and waits until they have ended. What else their schedule says
+stays. One that runs already is treated as its overlap says.`,
+		`  tend run-now backup`}
 )
 
 // actCommand returns the command of start, stop or restart.
 func (a *app) actCommand(v verb) *cobra.Command {
-	var all, noWait bool
+	var all, noWait, rolling bool
 	cmd := &cobra.Command{
 		Use:               v.name + " NAME…",
 		Short:             v.short,
@@ -59,12 +64,16 @@ func (a *app) actCommand(v verb) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "all programs")
 	cmd.Flags().BoolVar(&noWait, "no-wait", false, "don't wait for the result")
+	if v.name == restartVerb.name {
+		cmd.Flags().BoolVar(&rolling, "rolling", false, "one instance of a program after the other, each ready before the next")
+	}
 	a.jsonFlag(cmd)
 	return a.does(cmd, func(ctx context.Context, _ *cobra.Command, names []string) error {
 		if all {
 			names = []string{"*"}
 		}
-		return a.act(ctx, v.name, names, api.Act{NoWait: noWait})
+		name, _, _ := strings.Cut(v.name, "-") // as the API calls it
+		return a.act(ctx, name, names, api.Act{NoWait: noWait, Rolling: rolling})
 	})
 }
 

@@ -216,7 +216,7 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(
 		a.runCommand(), a.upCommand(), a.downCommand(),
 		a.statusCommand(), a.logsCommand(), a.eventsCommand(), a.doctorCommand(),
-		a.actCommand(startVerb), a.actCommand(stopVerb), a.actCommand(restartVerb), a.signalCommand(), a.reloadCommand(),
+		a.actCommand(startVerb), a.actCommand(stopVerb), a.actCommand(restartVerb), a.actCommand(runNowVerb), a.signalCommand(), a.reloadCommand(),
 		a.initCommand(), a.importCommand(), a.checkCommand(), a.planCommand(),
 		a.upgradeCommand(), a.versionCommand(), a.completionCommand(), a.selfTestCommand(),
 	)

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"tend/internal/cron"
 	"tend/internal/spec"
 )
 
@@ -24,7 +25,8 @@ var fields = func() map[string]*field {
 		m[f.Key] = &field{Field: f, kind: f.Kind()}
 	}
 	// Those in which [spec.Program.Instance] replaces it.
-	for _, key := range []string{"command", "stop_command", "directory", "user", "group", "log.file", "log.stderr", "env"} {
+	for _, key := range []string{"command", "stop_command", "directory", "user", "group", "log.file", "log.stderr", "env",
+		"ready.http", "ready.tcp", "ready.grpc", "ready.exec", "health.http", "health.tcp", "health.grpc", "health.exec", "listen"} {
 		m[key].mark = true
 	}
 	return m
@@ -37,7 +39,7 @@ func isTable(key string) bool { return key == "env" || key == "limits" || spec.I
 type setting struct {
 	key  string
 	doc  string // Markdown
-	kind string // enum, string, path, mode; strings and table are handled on their own
+	kind string // enum, string, path, mode, bool; strings and table are handled on their own
 	enum []string
 	set  func(d *spec.Daemon, v string)
 }
@@ -57,6 +59,7 @@ var settings = []setting{
 		set: func(d *spec.Daemon, v string) { d.SocketGroup = v }},
 	{key: "exit_when", kind: "string", doc: "When the daemon ends by itself: `never`, `all-done`, `any-failed`, or the name of a program, whose status becomes the daemon's.",
 		set: func(d *spec.Daemon, v string) { d.ExitWhen = v }},
+	{key: "rollback", kind: "bool", doc: "A reload of which a program doesn't become ready is taken back: what was in force before is so again."},
 	{key: "default", kind: "table", doc: "Keys of a program, for all programs."},
 	{key: "log.level", kind: "enum", enum: []string{"debug", "info", "warn", "error"}, doc: "The least important message of the daemon's own log.",
 		set: func(d *spec.Daemon, v string) { d.LogLevel = v }},
@@ -128,7 +131,16 @@ func (l *load) apply() *spec.Set {
 
 // check reports what is wrong with the set as a whole.
 func (l *load) check(set *spec.Set, byName map[string]*section) {
-	for _, p := range spec.Check(set) {
+	problems := spec.Check(set)
+	for _, p := range set.Programs {
+		if p.Schedule == "" {
+			continue
+		}
+		if _, err := cron.Parse(p.Schedule, p.Timezone); err != nil {
+			problems = append(problems, spec.Problem{Program: p.Name, Key: "schedule", Message: err.Error(), Hint: `write it as "30 4 * * mon-fri", "@daily" or "@every 90m"`})
+		}
+	}
+	for _, p := range problems {
 		s, program := l.settings, "tend"
 		if p.Program != "" {
 			s, program = byName[p.Program], p.Program
@@ -181,20 +193,27 @@ func (l *load) daemon() spec.Daemon {
 			continue
 		}
 		text, ok := e.value.(string)
-		if !ok && setting.kind != "mode" {
+		if !ok && setting.kind != "mode" && setting.kind != "bool" {
 			l.sayValue(s.src, e, "tend", &spec.ValueError{Message: show(e.value) + " is not a string", Hint: "put it into quotes"})
 			continue
 		}
 		if text, ok = l.expandEntry(s.src, e, "tend", text, l.environ); !ok {
 			continue
 		}
+		v := e.value
+		if _, isText := v.(string); isText {
+			v = text
+		}
+		var p spec.Program
 		switch setting.kind {
-		case "mode":
-			v := e.value
-			if _, isText := v.(string); isText {
-				v = text
+		case "bool":
+			if err := fields["enabled"].Set(&p, v); err != nil {
+				l.sayValue(s.src, e, "tend", err)
+				continue
 			}
-			var p spec.Program
+			d.Rollback = p.Enabled
+			continue
+		case "mode":
 			if err := fields["umask"].Set(&p, v); err != nil {
 				l.sayValue(s.src, e, "tend", err)
 				continue

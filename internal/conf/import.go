@@ -77,6 +77,9 @@ func (w *writer) settings(d spec.Daemon) {
 	add("logs", d.Logs, standard.Logs)
 	add("socket_mode", fmt.Sprintf("%03o", d.SocketMode), fmt.Sprintf("%03o", standard.SocketMode))
 	add("socket_group", d.SocketGroup, standard.SocketGroup)
+	if d.Rollback {
+		lines = append(lines, "rollback = true")
+	}
 	add("exit_when", d.ExitWhen, standard.ExitWhen)
 	add("log.level", d.LogLevel, standard.LogLevel)
 	add("log.format", d.LogFormat, standard.LogFormat)

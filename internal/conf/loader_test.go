@@ -127,6 +127,10 @@ func TestNotations(t *testing.T) {
 		"duration": {"0s", "1m30s", "2d", "250ms"}, "size": {"0B", "50MB", "64KiB", "1001B"}, "signal": {"TERM", "USR1", "34"},
 		"string": {"/x", "root", "a b", "ä", "it's"}, "strings": {"/a", "/a, /b"}, "ints": {"0", "0, 3, 255"}, "mode": {"022", "777"},
 	}
+	related := []string{ // to others, or to something else that has to be there
+		"after", "requires", "env_file", "command", "ready.http", "ready.tcp", "ready.grpc", "ready.exec", "ready.log", "ready.notify", "ready.fd",
+		"health.http", "health.tcp", "health.grpc", "health.exec", "schedule", "timezone", "catch_up", "listen", "on_demand", "idle_timeout",
+	}
 	dir := t.TempDir()
 	rapid.Check(t, func(rt *rapid.T) {
 		var toml, ini strings.Builder
@@ -143,8 +147,8 @@ func TestNotations(t *testing.T) {
 				choices = f.Enum
 			case kind == "env" || kind == "limits":
 				choices = []string{"64", "1:2"}
-			case f.Key == "after" || f.Key == "env_file" || f.Key == "command" || !rapid.Bool().Draw(rt, f.Key):
-				continue // these need something else to be there
+			case slices.Contains(related, f.Key) || !rapid.Bool().Draw(rt, f.Key):
+				continue
 			}
 			text := rapid.SampledFrom(choices).Draw(rt, f.Key+" value")
 			var value any = text

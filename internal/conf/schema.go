@@ -149,6 +149,8 @@ func daemonSchema() object {
 			property = object{"$ref": "#/$defs/" + s.kind}
 		case "enum":
 			property = object{"enum": s.enum}
+		case "bool":
+			property = object{"type": "boolean"}
 		case "table":
 			property = table(programProperties())
 		default:

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"sync"
 	"time"
@@ -43,7 +42,7 @@ func (d *Daemon) restore(past remembered, set *spec.Set) {
 		past = recognise(now, past, set, stale) // who nobody remembers is known by the mark it bears
 	}
 	var ids []engine.ID
-	d.engine, ids = engine.Restore(now, rand.Float64, past.past)
+	d.engine, ids = engine.Restore(now, outside, past.past)
 	d.putMeta()
 
 	wanted := make(map[string]*engine.Record) // by the rest of a mark: TREE/GEN
@@ -113,6 +112,8 @@ func (d *Daemon) restore(past remembered, set *spec.Set) {
 	for i, a := range adoptions {
 		if a != nil {
 			facts[i] = d.adopt(a, &past.past.Instances[i], found[a.tree])
+		} else if ids[i] != 0 {
+			facts[i] = unit.Resume{} // it may wait for something that has to be looked for
 		}
 	}
 	pipes.Wait()
@@ -127,6 +128,9 @@ func (d *Daemon) restore(past remembered, set *spec.Set) {
 		}
 		switch facts[i].(type) {
 		case unit.Resume, unit.Spawned:
+			if d.instances[ids[i]] == nil || d.instances[ids[i]].process == nil {
+				break // none lives
+			}
 			if d.instances[ids[i]].process.Over() { // which it will tell itself
 				ended++
 			} else {

@@ -62,9 +62,9 @@ func effective(p *spec.Program) map[string]any {
 }
 
 func (c control) Act(ctx context.Context, verb, pattern string, act api.Act) (*api.Results, error) {
-	in := engine.Act{Verb: engine.Verb(verb), Pattern: pattern, NoWait: act.NoWait}
+	in := engine.Act{Verb: engine.Verb(verb), Pattern: pattern, NoWait: act.NoWait, Rolling: act.Rolling}
 	switch in.Verb {
-	case engine.Start, engine.Stop, engine.Restart:
+	case engine.Start, engine.Stop, engine.Restart, engine.RunNow:
 	case engine.Signal:
 		sig, err := spec.ParseSignal(act.Signal)
 		if err != nil {
@@ -72,7 +72,7 @@ func (c control) Act(ctx context.Context, verb, pattern string, act api.Act) (*a
 		}
 		in.Signal = sig
 	default:
-		return nil, &api.Error{Kind: api.KindBadRequest, Message: fmt.Sprintf("unknown action %q", verb), Hint: "use start, stop, restart or signal"}
+		return nil, &api.Error{Kind: api.KindBadRequest, Message: fmt.Sprintf("unknown action %q", verb), Hint: "use start, stop, restart, run or signal"}
 	}
 	answer := make(chan engine.Answer, 1)
 	pending, err := ask(ctx, c.d, func() bool {

@@ -12,7 +12,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/signal"
@@ -318,7 +317,7 @@ func (d *Daemon) open() (*spec.Set, error) {
 	if d.host, err = proc.Open(d.hostConfig()); err != nil {
 		return nil, err
 	}
-	d.engine = engine.New(rand.Float64) // until restore
+	d.engine = engine.New(outside) // until restore
 	if err := d.openWire(); err != nil {
 		return nil, err
 	}
@@ -757,9 +756,13 @@ func (d *Daemon) view() []api.Instance {
 func instanceView(now time.Time, v engine.View) api.Instance {
 	i := api.Instance{
 		Name: v.Name, Program: v.Spec.Name, State: v.State.String(),
-		Ready:   v.State == unit.Running && v.Spec.Type != spec.Task, // a task runs to become done
+		Ready: v.Ready, Status: v.Status, Outdated: v.Outdated, Idle: v.Idle,
 		Enabled: v.Spec.Enabled, Wanted: v.Wanted, PID: v.PID, Generation: v.Gen,
 		Since: v.Since.Round(0), Restarts: v.Restarts, LastExit: exitView(v.Last), Message: v.Message,
+	}
+	if v.Health != unit.Unknown {
+		healthy := v.Health == unit.Healthy
+		i.Healthy = &healthy
 	}
 	if !v.Started.IsZero() {
 		i.UptimeSeconds = now.Sub(v.Started).Seconds()

@@ -50,6 +50,8 @@ func (d *Daemon) do(f engine.Effect) {
 		d.signal(f)
 	case engine.StopCommand:
 		d.stopCommand(f)
+	case engine.Watch:
+		d.lookFor(f)
 	case engine.Configure:
 		d.configure(f)
 	case engine.Forget:

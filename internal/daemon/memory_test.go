@@ -62,7 +62,7 @@ func TestReboot(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	set := r.set()
-	e, ids := engine.Restore(now, func() float64 { return 0.5 }, r.past)
+	e, ids := engine.Restore(now, unit.Outside{Chance: func() float64 { return 0.5 }}, r.past)
 	for _, id := range ids {
 		if id != 0 {
 			t.Error("an instance was restored")
@@ -122,7 +122,7 @@ func TestRememberNonsense(t *testing.T) {
 	v[keyProgram+"stopped"] = []byte("[]")
 	v["unknown/x"] = []byte("y")
 	r := remember(v, time.Now())
-	e, _ := engine.Restore(time.Now(), func() float64 { return 0.5 }, r.past)
+	e, _ := engine.Restore(time.Now(), unit.Outside{Chance: func() float64 { return 0.5 }}, r.past)
 	if n := e.Instances(); n != 0 {
 		t.Errorf("%d instances of nonsense", n)
 	}

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -59,7 +58,7 @@ func SelfTest(path, version string) error {
 	if past.notice != "" {
 		return errors.New(past.notice)
 	}
-	_, ids := engine.Restore(time.Now(), rand.Float64, past.past)
+	_, ids := engine.Restore(time.Now(), outside, past.past)
 	if slices.Contains(ids, 0) && !past.past.Rebooted {
 		return errors.New("some instances of the ledger make no sense to this version")
 	}

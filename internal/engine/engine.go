@@ -40,6 +40,7 @@ type (
 		Only    ID          // one instance, in place of a pattern; 0: none
 		Signal  spec.Signal // of verb Signal
 		NoWait  bool        // answer at once, not when it is done
+		Rolling bool        // of verb Restart: one instance of a program after the other
 	}
 	// Cancel drops a command whose asker has gone. What it began goes on.
 	Cancel struct{ Cmd uint64 }
@@ -68,6 +69,7 @@ const (
 	Start   Verb = "start"
 	Stop    Verb = "stop"
 	Restart Verb = "restart"
+	RunNow  Verb = "run" // one run of a task, whatever its schedule says
 	Signal  Verb = "signal"
 )
 
@@ -108,6 +110,14 @@ type (
 		PID   int
 		Spec  *spec.Program
 	}
+	// Watch says what to look for at an instance from now on, in place of what was
+	// said before.
+	Watch struct {
+		ID   ID
+		Gen  uint64
+		For  unit.Watching
+		Spec *spec.Program
+	}
 	// Configure says that the name or a live value outside the engine's own
 	// policies may have changed: where the output goes.
 	Configure struct {
@@ -125,6 +135,7 @@ type (
 func (Spawn) effect()       {}
 func (Kernel) effect()      {}
 func (StopCommand) effect() {}
+func (Watch) effect()       {}
 func (Configure) effect()   {}
 func (Forget) effect()      {}
 
@@ -152,8 +163,9 @@ type Refusal struct {
 
 // An Engine is all programs as they are wanted and as they are.
 type Engine struct {
-	chance func() float64
-	set    *spec.Set
+	outside unit.Outside
+	set     *spec.Set
+	trial   *trial // nil: no reload is on trial
 
 	programs map[string]*program
 	order    []*program // as they are shown: those of the set, then those that leave
@@ -181,6 +193,7 @@ type program struct {
 	leaving bool     // no longer in the set
 	leavers int      // instances that leave
 	held    int      // instances with a wish that waits, see entry.held
+	roll    *roll    // nil: no rolling restart is under way
 	touched bool
 	after   []*program // which must be ready before this one
 	before  []*program // which wait for this one
@@ -199,6 +212,8 @@ type entry struct {
 	leaving bool       // to be forgotten when at rest
 	held    unit.Event // a Down, Drain or Restart that waits for those that come after it
 	waiting bool       // the unit was told last that its start has to wait
+	bound   bool       // and that it is held down
+	rolling rolling    // its part in the rolling restart of its program
 	message string     // of the last change
 	waits   []wait
 	heapPos int  // in due; -1: not there
@@ -229,9 +244,9 @@ type command struct {
 	open    int // results still missing
 }
 
-// New returns an engine without programs. chance returns numbers from 0 up to 1.
-func New(chance func() float64) *Engine {
-	return &Engine{chance: chance, set: &spec.Set{}, programs: make(map[string]*program), entries: make(map[ID]*entry)}
+// New returns an engine without programs.
+func New(outside unit.Outside) *Engine {
+	return &Engine{outside: outside, set: &spec.Set{}, programs: make(map[string]*program), entries: make(map[ID]*entry)}
 }
 
 // Set returns the wanted world.
@@ -246,18 +261,21 @@ func (e *Engine) Step(now time.Time, in Input) Output {
 	e.rested, e.restored = e.restored, false
 	switch in := in.(type) {
 	case Desired:
-		e.onDesired(in.Set)
+		e.onReload(in.Set)
 	case Act:
 		e.onAct(in)
 	case Cancel:
 		e.onCancel(in.Cmd)
 	case Fact:
-		if n := e.entries[in.ID]; n != nil {
+		if n := e.entries[in.ID]; n != nil && !n.excused(in.Event) {
 			e.tell(n, in.Event)
 		}
 	case Shutdown:
 		e.onShutdown(in.Now)
 	case Tick:
+		if e.trial != nil && e.trial.culprit != nil && !e.stopping {
+			e.rollBack()
+		}
 		for len(e.due) > 0 && !now.Before(e.due[0].unit.Deadline()) {
 			e.tell(e.due[0], unit.Tick{})
 		}
@@ -265,12 +283,29 @@ func (e *Engine) Step(now time.Time, in Input) Output {
 		panic(fmt.Sprintf("engine: unknown input %T", in))
 	}
 	e.followGraph()
+	e.checkTrial()
 	e.checkExit()
 	e.save()
 	if len(e.due) > 0 {
 		e.out.Wake = e.due[0].unit.Deadline()
 	}
+	if e.trial != nil && e.trial.culprit != nil && !e.stopping {
+		e.out.Wake = e.now
+	}
 	return e.out
+}
+
+// excused reports whether a fact doesn't matter, since the instance is to end
+// anyway, in its turn.
+func (n *entry) excused(ev unit.Event) bool {
+	if n.held == nil {
+		return false
+	}
+	switch ev.(type) {
+	case unit.Checked, unit.Trouble, unit.Idle:
+		return true
+	}
+	return false
 }
 
 // onDesired makes set the wanted world and does the least that leads there.
@@ -313,6 +348,7 @@ func (e *Engine) onDesired(set *spec.Set) {
 		}
 		e.touch(p)
 	}
+	e.bindDown()
 	for _, n := range starts {
 		e.start(n)
 	}
@@ -320,9 +356,11 @@ func (e *Engine) onDesired(set *spec.Set) {
 		if len(p.before) > 0 || p.held > 0 {
 			e.touch(p)
 		}
-		if hold := p.mustWait(); !hold {
-			for _, n := range p.entries {
-				e.tellHold(n, hold)
+		for _, n := range p.entries {
+			if n.unit.State() == unit.Waiting {
+				e.tellHoldAnew(n)
+			} else if !p.mustWait() || len(p.spec.Requires) > 0 {
+				e.tellHold(n)
 			}
 		}
 	}
@@ -382,7 +420,7 @@ func (e *Engine) adopt(p *program, s *spec.Program) (starts []*entry) {
 		if n == nil {
 			e.lastID++
 			n = &entry{id: e.lastID, program: p, index: i, name: name, heapPos: -1}
-			n.unit = unit.New(e.now, s.Instance(i), e.chance)
+			n.unit = unit.New(e.now, s.Instance(i), e.outside)
 			p.entries = append(p.entries, n)
 			e.entries[n.id] = n
 			e.recall(n)
@@ -399,8 +437,11 @@ func (e *Engine) adopt(p *program, s *spec.Program) (starts []*entry) {
 		}
 		n.name = name
 		e.changed(n)
-		e.tell(n, unit.Respec{Spec: s.Instance(i)})
-		e.do(Configure{ID: n.id, Name: n.name, Spec: n.unit.Spec()})
+		if s.Rolling && !enabled && !back && s.Enabled && n.manual != wantDown && n.unit.Up() && !n.unit.Gone() && n.outdated() {
+			e.enroll(n)
+			continue
+		}
+		e.respec(n)
 		switch {
 		case !s.Enabled:
 			n.manual = byConfig
@@ -422,6 +463,18 @@ func (e *Engine) adopt(p *program, s *spec.Program) (starts []*entry) {
 	}
 	slices.SortFunc(p.entries, func(a, b *entry) int { return a.index - b.index })
 	return starts
+}
+
+// respec gives an instance the spec of its program.
+func (e *Engine) respec(n *entry) {
+	e.tell(n, unit.Respec{Spec: n.program.spec.Instance(n.index)})
+	e.do(Configure{ID: n.id, Name: n.name, Spec: n.unit.Spec()})
+}
+
+// outdated reports whether the process of an instance was started, or is to be,
+// from another spec than its program has now.
+func (n *entry) outdated() bool {
+	return spec.NeedsRestart(spec.Changes(n.unit.Spec(), n.program.spec.Instance(n.index)))
 }
 
 // retire lets an instance go that is not wanted any more, in its program's way.
@@ -480,9 +533,9 @@ func (e *Engine) onAct(in Act) {
 		return
 	}
 	cmd := &command{id: in.Cmd, results: make([]Result, len(matched)), open: len(matched)}
-	if in.Verb == Start || in.Verb == Restart {
+	if in.Verb == Start || in.Verb == Restart || in.Verb == RunNow {
 		for _, n := range matched { // all wishes first: they decide who waits for whom
-			if !n.leaving {
+			if !n.leaving && (in.Verb != RunNow || n.unit.Spec().IsTask()) {
 				n.manual = wantUp
 				e.changed(n)
 			}
@@ -490,7 +543,7 @@ func (e *Engine) onAct(in Act) {
 	}
 	for i, n := range matched {
 		w := wait{cmd: cmd, slot: i, verb: in.Verb, gen: n.unit.Gen()}
-		if n.leaving && (in.Verb == Start || in.Verb == Restart) {
+		if n.leaving && (in.Verb == Start || in.Verb == Restart || in.Verb == RunNow) {
 			e.finish(n, w, false, "is being removed")
 			continue
 		}
@@ -509,10 +562,31 @@ func (e *Engine) onAct(in Act) {
 				continue
 			}
 			e.request(n, unit.Down{})
+		case RunNow:
+			switch {
+			case !n.unit.Spec().IsTask():
+				e.finish(n, w, false, `is no task: "tend start" starts it`)
+				continue
+			}
+			if _, restart := n.held.(unit.Restart); !restart {
+				e.hold(n, nil) // it isn't to stop any more
+			}
+			switch {
+			case (n.unit.State() == unit.Running || n.unit.State() == unit.Starting) && n.unit.Spec().Overlap == spec.OverlapSkip:
+				e.finish(n, w, false, "runs already, "+pidText(n))
+				continue
+			}
+			e.tellHold(n)
+			e.tell(n, unit.RunNow{})
 		case Restart:
-			if n.unit.Gone() {
+			switch {
+			case in.Rolling && n.unit.Up() && n.unit.State() == unit.Running:
+				e.enroll(n)
+			case n.unit.Gone():
+				e.leaveRoll(n)
 				e.start(n)
-			} else {
+			default:
+				e.leaveRoll(n)
 				e.request(n, unit.Restart{})
 			}
 		case Signal:
@@ -579,7 +653,7 @@ func (e *Engine) start(n *entry) {
 		return // it comes up anyway, and who asked for the restart waits for it
 	}
 	e.hold(n, nil)
-	e.tellHold(n, n.program.mustWait())
+	e.tellHold(n)
 	e.tell(n, unit.Up{})
 }
 
@@ -606,7 +680,7 @@ func (e *Engine) release(n *entry) {
 	ev := n.held
 	e.hold(n, nil)
 	if _, ok := ev.(unit.Restart); ok {
-		e.tellHold(n, n.program.mustWait())
+		e.tellHold(n)
 	}
 	e.tell(n, ev)
 }
@@ -629,9 +703,18 @@ func (e *Engine) hold(n *entry, ev unit.Event) {
 
 // tell tells a unit one event and turns its actions into effects and events.
 func (e *Engine) tell(n *entry, ev unit.Event) {
-	before := n.unit.State()
-	e.changed(n)
-	for _, a := range n.unit.Step(e.now, ev) {
+	before, ready, health := n.unit.State(), n.unit.Ready(), n.unit.Health()
+	actions := n.unit.Step(e.now, ev)
+	switch ev.(type) {
+	case unit.KeepAlive: // often, and nothing that a later owner must know
+	case unit.Checked:
+		if len(actions) > 0 || n.unit.Health() != health {
+			e.changed(n)
+		}
+	default:
+		e.changed(n)
+	}
+	for _, a := range actions {
 		switch a := a.(type) {
 		case unit.Spawn:
 			e.do(Spawn{ID: n.id, Gen: a.Gen, Name: n.name, Index: n.index, Spec: n.unit.Spec()})
@@ -639,8 +722,12 @@ func (e *Engine) tell(n *entry, ev unit.Event) {
 			e.do(Kernel{ID: n.id, Action: a})
 		case unit.StopCommand:
 			e.do(StopCommand{ID: n.id, Gen: a.Gen, Name: n.name, Index: n.index, PID: n.unit.PID(), Spec: n.unit.Spec()})
+		case unit.Watch:
+			e.do(Watch{ID: n.id, Gen: a.Gen, For: a.For, Spec: n.unit.Spec()})
 		case unit.Change:
-			n.message = a.Message
+			if !a.Warning {
+				n.message = a.Message
+			}
 			kind := event.State
 			if a.Warning {
 				kind = event.Warning
@@ -653,9 +740,9 @@ func (e *Engine) tell(n *entry, ev unit.Event) {
 	}
 	e.schedule(n)
 	e.checkWaits(n)
-	if n.unit.State() != before {
+	if n.unit.State() != before || n.unit.Ready() != ready {
 		e.rested = e.rested || n.unit.State().AtRest()
-		if p := n.program; len(p.after) > 0 || len(p.before) > 0 || p.leavers > 0 {
+		if p := n.program; len(p.after) > 0 || len(p.before) > 0 || p.leavers > 0 || p.roll != nil {
 			e.touch(p)
 		}
 	}
@@ -737,11 +824,14 @@ func (e *Engine) outcome(n *entry, w wait) (done, ok bool, message string) {
 		}
 		return false, false, ""
 	}
-	if n.held != nil {
+	if n.held != nil || n.rolling == rollQueued {
 		return false, false, ""
 	}
 	switch state {
 	case unit.Running:
+		if w.verb == RunNow && n.unit.Spec().IsTask() {
+			return false, false, "" // its end is the result
+		}
 		if w.verb == Restart && n.unit.Gen() == w.gen {
 			return true, false, "was kept running: another wish came before the restart"
 		}
@@ -754,6 +844,18 @@ func (e *Engine) outcome(n *entry, w wait) (done, ok bool, message string) {
 		return true, false, n.message
 	case unit.Stopped, unit.Draining:
 		return true, false, "was stopped meanwhile"
+	case unit.Waiting:
+		switch {
+		case n.waiting:
+			if failed := n.program.failedBefore(); failed != nil {
+				return true, false, "waits for " + failed.name + ", which is " + failed.unit.State().String() + ": " + failed.message
+			}
+		case w.verb == RunNow && n.unit.Gen() == w.gen:
+		case w.verb == RunNow && n.unit.Last() != nil:
+			return true, n.unit.Last().Success, n.message
+		default:
+			return true, true, n.message
+		}
 	case unit.Stopping:
 		if !n.unit.Up() {
 			return true, false, "was stopped meanwhile"

@@ -19,8 +19,18 @@ var update = flag.Bool("update", false, "rewrite the files in testdata")
 
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// half is a chance that moves no wait.
-func half() float64 { return 0.5 }
+// still is an outside in which chance moves no wait. A schedule there is a
+// duration, at whose multiples since the epoch runs begin.
+var still = unit.Outside{
+	Chance: func() float64 { return 0.5 },
+	Next: func(p *spec.Program, after time.Time) time.Time {
+		every, err := time.ParseDuration(p.Schedule)
+		if err != nil {
+			return time.Time{}
+		}
+		return epoch.Add((after.Sub(epoch)/every + 1) * every)
+	},
+}
 
 // TestScripts plays the scripts in testdata. A line is a time and an input; the
 // lines under it, indented, are what comes of it.
@@ -45,14 +55,14 @@ func TestScripts(t *testing.T) {
 				t.Fatal(err)
 			}
 			var out strings.Builder
-			p := player{t: t, out: &out, e: New(half)}
+			p := player{t: t, out: &out, e: New(still)}
 			for n, line := range strings.Split(strings.TrimSuffix(string(text), "\n"), "\n") {
 				if strings.HasPrefix(line, "\t") {
 					continue // what came of it last time
 				}
 				fmt.Fprintln(&out, line)
 				if line == "new engine" {
-					p = player{t: t, out: &out, e: New(half)}
+					p = player{t: t, out: &out, e: New(still)}
 				} else if line != "" && line[0] != '#' {
 					p.at = fmt.Sprintf("%s:%d", file, n+1)
 					p.play(line)

@@ -3,7 +3,6 @@ package engine
 import (
 	"slices"
 
-	"tend/internal/spec"
 	"tend/internal/unit"
 )
 
@@ -14,7 +13,7 @@ func (e *Engine) linkGraph() {
 		p.after, p.before = nil, nil
 	}
 	for _, p := range e.order {
-		for _, name := range p.spec.After {
+		for _, name := range p.spec.Befores() {
 			if dep := e.programs[name]; dep != nil {
 				p.after = append(p.after, dep)
 				dep.before = append(dep.before, p)
@@ -56,15 +55,16 @@ func (e *Engine) followGraph() {
 		p := e.touched[i]
 		p.touched = false
 		for _, next := range p.before {
-			hold := next.mustWait()
 			for _, n := range next.entries {
-				e.tellHold(n, hold)
+				e.tellHold(n)
+				e.checkWaits(n) // what it waits for may have failed
 			}
 		}
 		for _, dep := range p.after {
 			e.releaseHeld(dep)
 		}
 		e.releaseHeld(p)
+		e.advance(p)
 		e.forgetGone(p)
 	}
 	clear(e.touched)
@@ -103,17 +103,87 @@ func onItsWayDown(p *program) bool {
 	return p.held > 0 || slices.ContainsFunc(p.entries, func(n *entry) bool { return n.unit.State() == unit.Stopping })
 }
 
-// tellHold tells a unit whether its start has to wait, when that has changed.
-func (e *Engine) tellHold(n *entry, hold bool) {
-	if hold != n.waiting {
-		n.waiting = hold
-		e.tell(n, unit.Hold{On: hold})
+// tellHold tells a unit whether its start has to wait, and whether it is held
+// down, when that has changed.
+func (e *Engine) tellHold(n *entry) {
+	hold := n.program.mustWait()
+	bound := hold && n.program.heldDown() && n.held == nil // one that is to end anyway does so in its turn
+	if hold != n.waiting || bound != n.bound {
+		n.waiting, n.bound = hold, bound
+		e.tell(n, unit.Hold{On: hold, Bound: bound})
 	}
+}
+
+// bindDown tells all that have to be held down by new edges, before anything is
+// started that comes after them.
+func (e *Engine) bindDown() {
+	for again := true; again; {
+		again = false
+		for _, p := range e.order {
+			if !p.heldDown() {
+				continue
+			}
+			for _, n := range p.entries {
+				if !n.bound && n.held == nil {
+					e.tellHold(n)
+					again = true
+				}
+			}
+		}
+	}
+}
+
+// tellHoldAnew is tellHold for one that waits and has got another spec: what else
+// it has waited for may have gone.
+func (e *Engine) tellHoldAnew(n *entry) {
+	n.waiting = n.program.mustWait()
+	n.bound = n.waiting && n.program.heldDown() && n.held == nil
+	e.tell(n, unit.Hold{On: n.waiting, Bound: n.bound})
 }
 
 // mustWait reports whether starts of p have to wait for what it comes after.
 func (p *program) mustWait() bool {
-	return slices.ContainsFunc(p.after, func(dep *program) bool { return !dep.satisfied() })
+	return slices.ContainsFunc(p.after, func(dep *program) bool { return !dep.satisfied() }) || p.heldDown()
+}
+
+// heldDown reports whether something that p requires is down: none of its
+// instances is up, or has done what it was there for.
+func (p *program) heldDown() bool {
+	if len(p.spec.Requires) == 0 {
+		return false
+	}
+	return slices.ContainsFunc(p.after, func(dep *program) bool {
+		return slices.Contains(p.spec.Requires, dep.spec.Name) && !slices.ContainsFunc(dep.entries, (*entry).isUp)
+	})
+}
+
+// isUp reports whether the instance is of use to those that require it.
+func (n *entry) isUp() bool {
+	switch n.unit.State() {
+	case unit.Running:
+		_, down := n.held.(unit.Down)
+		return !down && !n.unit.Spec().IsTask()
+	case unit.Done:
+		return true
+	case unit.Exited:
+		return n.unit.Last().Success
+	case unit.Waiting: // for its time, or for a connection, which is what it is there for
+		return !n.waiting
+	}
+	return false
+}
+
+// failedBefore returns an instance of what p comes after that is at rest and will
+// not let p start, nil if there is none.
+func (p *program) failedBefore() *entry {
+	for _, dep := range p.after {
+		for _, n := range dep.entries {
+			if state := n.unit.State(); n.blocks() && state.AtRest() && state != unit.Stopped && n.unit.Deadline().IsZero() {
+				return n
+			}
+		}
+	}
+	return nil
 }
 
 // satisfied reports whether those that come after p may start: every instance of
@@ -138,7 +208,9 @@ func (n *entry) blocks() bool {
 	}
 	switch n.unit.State() {
 	case unit.Running:
-		return n.unit.Spec().Type == spec.Task // is ready when it is done
+		return !n.unit.Ready() // a task is when it is done
+	case unit.Waiting:
+		return n.waiting || !n.unit.Spec().OnDemand && !n.scheduled() // its sockets are there
 	case unit.Done:
 		return false
 	case unit.Exited:
@@ -146,6 +218,9 @@ func (n *entry) blocks() bool {
 	}
 	return true
 }
+
+// scheduled reports whether an instance waits for its time: nobody waits for it.
+func (n *entry) scheduled() bool { return n.unit.Spec().Schedule != "" }
 
 // wanted reports whether the instance is to be up, by hand or by configuration.
 func (n *entry) wanted() bool {

@@ -21,7 +21,7 @@ type kernel struct {
 	effect []Effect // all so far
 }
 
-func newKernel() *kernel { return &kernel{e: New(half), now: epoch} }
+func newKernel() *kernel { return &kernel{e: New(still), now: epoch} }
 
 // step tells the engine an input, and then what comes of it until it is quiet.
 func (k *kernel) step(in Input) {
@@ -35,6 +35,13 @@ func (k *kernel) step(in Input) {
 			case Spawn:
 				k.pid++
 				inputs = append(inputs, Fact{f.ID, unit.Spawned{Gen: f.Gen, PID: k.pid}})
+			case Watch:
+				if f.For.Ready {
+					inputs = append(inputs, Fact{f.ID, unit.Ready{Gen: f.Gen}})
+				}
+				if f.For.Demand {
+					inputs = append(inputs, Fact{f.ID, unit.Demanded{}})
+				}
 			case StopCommand:
 				inputs = append(inputs, Fact{f.ID, unit.Ended{Gen: f.Gen}})
 			case Kernel:
@@ -43,7 +50,8 @@ func (k *kernel) step(in Input) {
 				}
 			}
 		}
-		if len(inputs) == 0 && !out.Wake.IsZero() {
+		// A program that lives may have something due for ever.
+		if len(inputs) == 0 && !out.Wake.IsZero() && out.Wake.Sub(k.now) < 5*time.Second {
 			k.now = out.Wake
 			inputs = append(inputs, Tick{})
 		}
@@ -169,6 +177,16 @@ func TestDiffLaws(t *testing.T) {
 
 // other returns a value for f that isn't the default.
 func other(f *spec.Field) any {
+	switch f.Key {
+	case "ready.http", "health.http":
+		return "http://localhost/"
+	case "ready.tcp", "health.tcp", "ready.grpc", "health.grpc":
+		return "localhost:80"
+	case "listen":
+		return []any{":80"}
+	case "health.failures":
+		return int64(4)
+	}
 	switch f.Kind() {
 	case "command":
 		return "other"
@@ -214,6 +232,16 @@ func TestEveryField(t *testing.T) {
 			dep.Command.Shell = "run"
 			before, after := spec.New("p"), spec.New("p")
 			before.Command.Shell, after.Command.Shell = "run", "run"
+			for _, p := range []*spec.Program{before, after} { // what some have no meaning without
+				switch f.Key {
+				case "timezone", "catch_up":
+					p.Schedule = "1h"
+				case "on_demand":
+					p.Listen = []string{":80"}
+				case "idle_timeout":
+					p.Listen, p.OnDemand = []string{":80"}, true
+				}
+			}
 			if err := f.Set(after, other(f)); err != nil {
 				t.Fatal(err)
 			}
@@ -315,7 +343,7 @@ func TestUnknownInputPanics(t *testing.T) {
 					t.Errorf("%v is not refused", in)
 				}
 			}()
-			e := New(half)
+			e := New(still)
 			e.Step(epoch, Desired{parseSet(t, "a")})
 			e.Step(epoch, in)
 		}()

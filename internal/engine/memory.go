@@ -24,6 +24,8 @@ type Record struct {
 	Leaving bool        `json:"leaving,omitempty"` // to be forgotten when at rest
 	Held    string      `json:"held,omitempty"`    // "down", "drain" or "restart": a wish that waits for others
 	Waiting bool        `json:"waiting,omitempty"` // the unit was told last that its start has to wait
+	Bound   bool        `json:"bound,omitempty"`   // and that it is held down
+	Rolling string      `json:"rolling,omitempty"` // "queued" or "busy": its part in a rolling restart
 	Message string      `json:"message,omitempty"`
 	Unit    unit.Memory `json:"unit"`
 }
@@ -70,8 +72,8 @@ type Past struct {
 // past.Instances; 0 stands for one that makes no sense, and isn't restored. Who
 // owns the engine tells it what became of the processes, or [unit.Resume] where
 // nothing did. A later Desired is a reload.
-func Restore(now time.Time, chance func() float64, past Past) (*Engine, []ID) {
-	e := New(chance)
+func Restore(now time.Time, outside unit.Outside, past Past) (*Engine, []ID) {
+	e := New(outside)
 	e.now = now
 	ids := make([]ID, len(past.Instances))
 	if past.Rebooted {
@@ -137,8 +139,8 @@ func Restore(now time.Time, chance func() float64, past Past) (*Engine, []ID) {
 func (e *Engine) restore(p *program, r *Record) ID {
 	e.lastID++
 	n := &entry{id: e.lastID, program: p, index: r.Index, name: r.Name, manual: manualOf(r.Manual), leaving: r.Leaving,
-		waiting: r.Waiting, message: r.Message, heapPos: -1}
-	n.unit = unit.Restore(r.Unit, p.spec.Instance(r.Index), e.chance)
+		waiting: r.Waiting, bound: r.Bound, rolling: rollingOf(r.Rolling), message: r.Message, heapPos: -1}
+	n.unit = unit.Restore(r.Unit, p.spec.Instance(r.Index), e.outside)
 	switch r.Held {
 	case "down":
 		n.held = unit.Down{}
@@ -152,6 +154,16 @@ func (e *Engine) restore(p *program, r *Record) ID {
 	}
 	if n.leaving {
 		p.leavers++
+	}
+	if n.rolling != rollNone {
+		if p.roll == nil {
+			p.roll = new(roll)
+		}
+		if n.rolling == rollQueued {
+			p.roll.queue = append(p.roll.queue, n)
+		} else {
+			p.roll.busy = append(p.roll.busy, n)
+		}
 	}
 	p.entries = append(p.entries, n)
 	e.entries[n.id] = n
@@ -172,7 +184,7 @@ func (e *Engine) recall(n *entry) {
 	if !r.Leaving && r.Manual == "down" {
 		n.manual = wantDown
 	}
-	n.unit = unit.Restore(unit.Memory{Gen: r.Unit.Gen, Restarts: r.Unit.Restarts, Last: r.Unit.Last, Since: e.now}, n.unit.Spec(), e.chance)
+	n.unit = unit.Restore(unit.Memory{Gen: r.Unit.Gen, Restarts: r.Unit.Restarts, Last: r.Unit.Last, RunAt: r.Unit.RunAt, Since: e.now}, n.unit.Spec(), e.outside)
 }
 
 func (n *entry) key() Key { return Key{n.program.spec.Name, n.index} }
@@ -218,7 +230,7 @@ func (e *Engine) save() {
 
 func (n *entry) record() Record {
 	r := Record{Program: n.program.spec.Name, Index: n.index, Name: n.name, Manual: n.manual.String(), Leaving: n.leaving,
-		Waiting: n.waiting, Message: n.message, Unit: n.unit.Memory()}
+		Waiting: n.waiting, Bound: n.bound, Rolling: n.rolling.String(), Message: n.message, Unit: n.unit.Memory()}
 	switch n.held.(type) {
 	case unit.Down:
 		r.Held = "down"

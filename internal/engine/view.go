@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,8 +25,13 @@ type View struct {
 	Attempt  time.Time // when the latest start began, whatever came of it; zero: there was none
 	Restarts int
 	Last     *event.Exit
-	Next     time.Time // the next start, of backoff or failed; zero: none is due
+	Next     time.Time // the next start, of backoff, failed or a schedule; zero: none is due
 	Message  string    // why it is so
+	Ready    bool      // it is of use to others
+	Health   unit.Health
+	Status   string // what the process says of itself
+	Idle     bool   // waits for its time or a connection, and for nothing else
+	Outdated bool   // its process is of an earlier configuration: a rolling restart has ended before its turn
 }
 
 // Views returns all instances in the order in which they are shown.
@@ -56,10 +63,10 @@ func (e *Engine) view(n *entry) View {
 	if v.PID != 0 {
 		v.Started = u.Started()
 	}
-	switch v.State {
-	case unit.Backoff, unit.Failed:
-		v.Next = u.Deadline()
-	case unit.Waiting:
+	v.Ready, v.Health, v.Status, v.Next = u.Ready(), u.Health(), u.Status(), u.NextStart()
+	v.Outdated = n.program.spec.Rolling && n.rolling == rollNone && !n.leaving && n.outdated()
+	v.Idle = v.State == unit.Waiting && !n.waiting
+	if v.State == unit.Waiting && n.waiting {
 		v.Message = "waits for " + waitsFor(n)
 	}
 	return v
@@ -70,7 +77,10 @@ func waitsFor(n *entry) string {
 	var list []string
 	for _, dep := range n.program.after {
 		for _, m := range dep.entries {
-			if m.blocks() {
+			switch {
+			case m.blocks() && m.unit.State().AtRest() && m.message != "":
+				list = append(list, fmt.Sprintf("%s (%s: %s)", m.name, m.unit.State(), m.message))
+			case m.blocks(), n.bound && !m.isUp() && slices.Contains(n.program.spec.Requires, dep.spec.Name):
 				list = append(list, m.name+" ("+m.unit.State().String()+")")
 			}
 		}

@@ -23,6 +23,7 @@ const (
 	Warning        = "program.warning" // something about a program that its state doesn't tell
 	ConfigApplied  = "config.applied"
 	ConfigRejected = "config.rejected"
+	RolledBack     = "config.rolled-back" // what a reload has started didn't become ready
 	DaemonStarted  = "daemon.started"
 	DaemonStopping = "daemon.stopping"
 	Adopted        = "daemon.adopted" // what an earlier daemon has left running was taken over
@@ -56,11 +57,20 @@ type Exit struct {
 	At      time.Time
 	Uptime  time.Duration
 	Err     string // it could not be started, and why
+	Cause   string // why it was ended, though it was wanted: "unhealthy: …"
 	Success bool   // by the program's success_codes
 }
 
-// Reason returns the exit in words: "exit 1", "signal KILL", "cannot start: …".
+// Reason returns the exit in words: "exit 1", "signal KILL", "cannot start: …",
+// "unhealthy: status 500 (signal TERM)".
 func (e *Exit) Reason() string {
+	if e.Cause != "" {
+		return e.Cause + " (" + e.how() + ")"
+	}
+	return e.how()
+}
+
+func (e *Exit) how() string {
 	switch {
 	case e.Err != "":
 		return e.Err

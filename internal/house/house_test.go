@@ -25,7 +25,8 @@ var rooms = map[string]string{
 	"cmd/tend":               "*",
 	"cmd/tend-docs":          "*",
 	"internal/spec":          "",
-	"internal/conf":          "internal/spec internal/svconf",
+	"internal/conf":          "internal/spec internal/svconf internal/cron",
+	"internal/cron":          "",
 	"internal/svconf":        "",
 	"internal/xmlrpc":        "",
 	"internal/supervisorctl": "internal/xmlrpc",
@@ -37,7 +38,7 @@ var rooms = map[string]string{
 	"internal/health":        "internal/spec",
 	"internal/guard":         "",
 	"internal/ledger":        "internal/fault",
-	"internal/daemon":        "internal/fault internal/engine internal/unit internal/conf internal/proc internal/logs internal/health internal/ledger internal/guard internal/event internal/spec internal/server internal/supervisord internal/svconf api",
+	"internal/daemon":        "internal/fault internal/engine internal/unit internal/conf internal/proc internal/logs internal/health internal/ledger internal/guard internal/event internal/spec internal/cron internal/server internal/supervisord internal/svconf api",
 	"internal/server":        "api internal/event internal/logs web",
 	"internal/supervisord":   "api internal/event internal/logs internal/xmlrpc internal/svconf",
 	"internal/cli":           "api",
@@ -57,6 +58,8 @@ var modules = map[string]string{
 	"github.com/spf13/pflag":          "internal/cli",                        // cobra's flags
 	"golang.org/x/term":               "internal/cli internal/supervisorctl", // the two that sit at a terminal
 	"github.com/pelletier/go-toml":    "internal/conf",
+	"github.com/robfig/cron":          "internal/cron",
+	"github.com/adhocore/gronx":       "",                                                                                                          // a second opinion
 	"golang.org/x/sys":                "internal/proc internal/logs internal/daemon internal/guard internal/ledger internal/doctor cmd/tend bench", // system calls that the standard library lacks
 	"github.com/google/go-cmp":        "",
 	"github.com/rogpeppe/go-internal": "",

@@ -66,6 +66,7 @@ var routes = []route{
 	{method: "POST", path: "/v1/programs/{name}/start", access: write, summary: "start a program, an instance or what a glob means", body: api.Act{}, answer: api.Results{}, serve: act("start")},
 	{method: "POST", path: "/v1/programs/{name}/stop", access: write, summary: "stop them, with everything they ever started", body: api.Act{}, answer: api.Results{}, serve: act("stop")},
 	{method: "POST", path: "/v1/programs/{name}/restart", access: write, summary: "stop and start them", body: api.Act{}, answer: api.Results{}, serve: act("restart")},
+	{method: "POST", path: "/v1/programs/{name}/run", access: write, summary: "run tasks once now, whatever their schedule says", body: api.Act{}, answer: api.Results{}, serve: act("run")},
 	{method: "POST", path: "/v1/programs/{name}/signal", access: write, summary: "send their main processes a signal", body: api.Act{}, answer: api.Results{}, serve: act("signal")},
 	{method: "GET", path: "/v1/programs/{name}/logs", access: read, summary: "what programs print", query: []param{followParam, linesParam, logSince}, text: true,
 		events: []eventType{{"log", api.LogLine{}}, {"trouble", api.LogTrouble{}}, {"end", struct{}{}}}, serve: (*Server).logs},

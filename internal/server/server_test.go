@@ -51,7 +51,7 @@ func TestClient(t *testing.T) {
 		t.Error(s.fake.last(), err)
 	}
 	r, err := c.Act(ctx, "signal", "web", api.Act{Signal: "HUP"})
-	if err != nil || len(r.Results) != 1 || !r.Pending || s.fake.last() != "signal web {NoWait:false Signal:HUP}" {
+	if err != nil || len(r.Results) != 1 || !r.Pending || s.fake.last() != "signal web {NoWait:false Signal:HUP Rolling:false}" {
 		t.Errorf("%+v, %v, asked %s", r, err, s.fake.last())
 	}
 }
@@ -61,7 +61,7 @@ func TestNames(t *testing.T) {
 	for _, name := range []string{"web", "queue:0", "queue:*", "w*", "[ab]?", "a/b", "a b", "a+b", "..", ".", "100%", "%2F", "größe", "a?b#c", "logs", "x/logs", "start"} {
 		if _, err := s.client.Act(within(t), "start", name, api.Act{}); err != nil {
 			t.Errorf("%q: %v", name, err)
-		} else if want := fmt.Sprintf("start %s {NoWait:false Signal:}", name); s.fake.last() != want {
+		} else if want := fmt.Sprintf("start %s {NoWait:false Signal: Rolling:false}", name); s.fake.last() != want {
 			t.Errorf("asked %q, want %q", s.fake.last(), want)
 		}
 		if p, err := s.client.Program(within(t), name); err != nil || p.Name != name {

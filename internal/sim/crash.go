@@ -110,7 +110,7 @@ func (w *World) restore() {
 	slices.SortFunc(past.Instances, func(a, b engine.Record) int { // the same for the same seed
 		return cmp.Or(cmp.Compare(a.Program, b.Program), cmp.Compare(a.Index, b.Index))
 	})
-	e, ids := engine.Restore(w.Now(), w.rng.Float64, past)
+	e, ids := engine.Restore(w.Now(), outside(w.rng), past)
 	w.Engine = e
 
 	// The kernel's things get the numbers of the new engine.
@@ -172,7 +172,7 @@ func (w *World) restore() {
 		}
 		switch end := (unit.Ended{Gen: gen, Code: w.rng.IntN(2), Unknown: w.rng.IntN(2) == 0, Left: left}); {
 		case r.Unit.Phase == unit.None:
-			continue
+			facts[ids[i]] = unit.Resume{}
 		case r.Unit.Phase == unit.Spawning && lives:
 			facts[ids[i]] = unit.Spawned{Gen: gen, PID: t.pid, At: w.Now()}
 		case r.Unit.Phase == unit.Spawning && !left && w.rng.IntN(2) == 0:

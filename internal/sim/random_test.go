@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -103,6 +104,7 @@ type script struct {
 	hush     bool                   // nobody gives commands
 	frail    bool                   // the daemon dies after each step
 	anything bool                   // a command was given
+	undone   int                    // reloads that were taken back before the latest command
 }
 
 // happen lets one random thing happen.
@@ -143,7 +145,8 @@ func (s *script) happen() {
 			if v.Gen > 0 && s.rng.IntN(2) == 0 {
 				gen = s.rng.Uint64N(v.Gen)
 			}
-			facts := []unit.Event{unit.Spawned{Gen: gen, PID: 1}, unit.SpawnFailed{Gen: gen}, unit.Ended{Gen: gen}, unit.Ended{Gen: gen, Left: true}, unit.Emptied{Gen: gen}, unit.Tick{}}
+			facts := []unit.Event{unit.Spawned{Gen: gen, PID: 1}, unit.SpawnFailed{Gen: gen}, unit.Ended{Gen: gen}, unit.Ended{Gen: gen, Left: true}, unit.Emptied{Gen: gen}, unit.Tick{},
+				unit.Ready{Gen: gen}, unit.Unready{Gen: gen}, unit.Checked{Gen: gen}, unit.Trouble{Gen: gen}, unit.Idle{Gen: gen}, unit.Extend{Gen: gen, By: time.Hour}, unit.Says{Gen: gen}}
 			s.Step(engine.Fact{ID: v.ID, Event: facts[s.rng.IntN(len(facts))]})
 		}
 	case n < 99:
@@ -163,15 +166,21 @@ func (s *script) command() {
 			pattern += ":1"
 		}
 	}
-	verb := []engine.Verb{engine.Start, engine.Stop, engine.Restart, engine.Signal}[s.rng.IntN(4)]
+	verb := []engine.Verb{engine.Start, engine.Stop, engine.Restart, engine.Signal, engine.RunNow}[s.rng.IntN(5)]
 	s.Act(verb, pattern, s.rng.IntN(3) == 0)
 	s.anything = true
+	if s.undone != s.Undone { // which is a reload as well
+		s.undone = s.Undone
+		clear(s.last)
+	}
 	if s.Engine.Stopping() || verb == engine.Signal {
 		return
 	}
 	for _, v := range s.Views() {
 		if v.Name == pattern || v.Spec.Name == pattern || pattern == "*" || (pattern[1:] == ":*" && v.Name[0] == pattern[0] && v.Name != v.Spec.Name) {
-			s.last[v.Name] = verb
+			if verb != engine.RunNow || v.Spec.IsTask() {
+				s.last[v.Name] = verb
+			}
 		}
 	}
 }
@@ -186,11 +195,8 @@ func (s *script) reload() {
 		return
 	}
 	clear(s.last)
-	old := s.set
-	if old == nil {
-		old = &spec.Set{}
-	}
-	set := &spec.Set{Daemon: spec.Daemon{ExitWhen: "never"}}
+	old := s.Engine.Set()
+	set := &spec.Set{Daemon: spec.Daemon{ExitWhen: "never", Rollback: s.rng.IntN(4) == 0}}
 	if s.rng.IntN(40) == 0 {
 		set.Daemon.ExitWhen = []string{"all-done", "any-failed"}[s.rng.IntN(2)]
 	}
@@ -216,20 +222,29 @@ func (s *script) reload() {
 	for i, p := range set.Programs {
 		before := set.Programs[:i]
 		ok := true
-		for _, name := range p.After {
-			ok = ok && (&spec.Set{Programs: before}).Program(name) != nil
+		for _, name := range p.Befores() {
+			q := (&spec.Set{Programs: before}).Program(name)
+			ok = ok && q != nil && q.Schedule == ""
 		}
 		if rewire := s.rng.IntN(8) == 0; ok && !rewire {
 			continue
 		}
 		q := *p
-		q.After = nil
+		q.After, q.Requires = nil, nil
 		for _, dep := range before {
-			if s.rng.IntN(4) == 0 {
+			switch n := s.rng.IntN(8); {
+			case dep.Schedule != "":
+			case n < 2:
 				q.After = append(q.After, dep.Name)
+			case n == 2:
+				q.Requires = append(q.Requires, dep.Name)
 			}
 		}
 		set.Programs[i] = &q
+	}
+	for _, p := range set.Programs { // one that another comes after may have got a schedule
+		p.After = slices.DeleteFunc(slices.Clone(p.After), func(name string) bool { return set.Program(name).Schedule != "" })
+		p.Requires = slices.DeleteFunc(slices.Clone(p.Requires), func(name string) bool { return set.Program(name).Schedule != "" })
 	}
 	if problems := spec.Check(set); len(problems) > 0 {
 		s.fail("the schedule makes a set that isn't valid: %v", problems)
@@ -250,7 +265,7 @@ func (s *script) keepPIDs(old *spec.Set, reload func()) {
 	}
 	for id, b := range before {
 		p, q := old.Program(b.Spec.Name), s.set.Program(b.Spec.Name)
-		if p == nil || q == nil || !p.Enabled || !q.Enabled || spec.NeedsRestart(spec.Changes(p, q)) {
+		if p == nil || q == nil || !p.Enabled || !q.Enabled || len(q.Requires) > 0 || spec.NeedsRestart(spec.Changes(p, q)) {
 			continue
 		}
 		v, ok := s.views[id]
@@ -268,7 +283,7 @@ func (s *script) change(p *spec.Program) *spec.Program {
 	}
 	pick := func(d ...time.Duration) time.Duration { return d[s.rng.IntN(len(d))] }
 	for range 1 + s.rng.IntN(4) {
-		switch s.rng.IntN(18) {
+		switch s.rng.IntN(23) {
 		case 0:
 			q.Command.Shell = fmt.Sprint("run ", s.rng.IntN(3))
 		case 1:
@@ -299,9 +314,31 @@ func (s *script) change(p *spec.Program) *spec.Program {
 			q.StopScope = []spec.StopScope{spec.ScopeGroup, spec.ScopeMain}[s.rng.IntN(2)]
 		case 16:
 			q.KillScope = []spec.KillScope{spec.KillTree, spec.KillGroup, spec.KillMain}[s.rng.IntN(3)]
+		case 18:
+			q.Ready.Notify, q.Ready.Timeout = !q.Ready.Notify, pick(time.Second, 10*time.Second)
+		case 19:
+			q.Health.TCP, q.Health.Failures, q.Health.Grace = []string{"", "127.0.0.1:1"}[s.rng.IntN(2)], 1+s.rng.IntN(3), pick(0, time.Second)
+		case 20:
+			q.Rolling, q.MaxUnavailable = !q.Rolling, 1+s.rng.IntN(2)
+		case 21:
+			q.OnDemand, q.IdleTimeout = !q.OnDemand, 0
+			if q.Listen = nil; q.OnDemand {
+				q.Listen, q.IdleTimeout = []string{":1"}, pick(0, time.Minute)
+			}
+		case 22:
+			q.Schedule = []string{"", "20s", "1h", "@reboot"}[s.rng.IntN(4)]
+			q.Overlap = []spec.Overlap{spec.OverlapSkip, spec.OverlapQueue, spec.OverlapKill}[s.rng.IntN(3)]
+			q.CatchUp = q.Schedule != "" && s.rng.IntN(2) == 0
 		case 17:
 			q.Backoff.Kind = []spec.BackoffKind{spec.Growing, spec.Linear}[s.rng.IntN(2)]
 		}
+	}
+	if q.IsTask() { // what has no meaning for it
+		q.Ready, q.Health = spec.New("").Ready, spec.New("").Health
+		q.OnDemand, q.IdleTimeout = q.OnDemand && q.Schedule == "", 0
+	}
+	if q.Schedule == "" {
+		q.CatchUp = false
 	}
 	return &q
 }
@@ -309,8 +346,11 @@ func (s *script) change(p *spec.Program) *spec.Program {
 // check checks that the wishes were understood, from nothing but the latest set
 // and the commands since.
 func (s *script) check() {
+	if s.undone != s.Undone {
+		return
+	}
 	for _, v := range s.Views() {
-		p := s.set.Program(v.Spec.Name)
+		p := s.Engine.Set().Program(v.Spec.Name)
 		switch verb := s.last[v.Name]; {
 		case verb == engine.Stop && v.State != unit.Stopped:
 			s.fail("%s was stopped last, but is %s", v.Name, v.State)

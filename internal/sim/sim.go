@@ -31,6 +31,7 @@ var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 type World struct {
 	Engine *engine.Engine
 	Steps  int // taken by the engine
+	Undone int // reloads that were taken back
 
 	rng    *rand.Rand
 	tame   bool // everything obeys and nothing fails
@@ -107,10 +108,25 @@ func (a *agenda) Pop() any {
 // New returns a world without programs, in which chance comes from rng.
 func New(rng *rand.Rand) *World {
 	return &World{
-		Engine: engine.New(rng.Float64), rng: rng,
+		Engine: engine.New(outside(rng)), rng: rng,
 		trees: make(map[engine.ID]*tree), told: make(map[engine.ID]time.Duration),
 		views: make(map[engine.ID]*engine.View), spare: make(map[engine.ID]*engine.View), lastTo: make(map[engine.ID]string), silent: make(map[engine.ID]bool), open: make(map[uint64]bool), edges: make(map[string][]string),
 		saved: newSaved(), key: make(map[engine.ID]engine.Key),
+	}
+}
+
+// outside is what units know of the world. A schedule is a duration: runs begin at
+// its multiples.
+func outside(rng *rand.Rand) unit.Outside {
+	return unit.Outside{
+		Chance: rng.Float64,
+		Next: func(p *spec.Program, after time.Time) time.Time {
+			every, err := time.ParseDuration(p.Schedule)
+			if err != nil {
+				return time.Time{}
+			}
+			return epoch.Add((after.Sub(epoch)/every + 1) * every)
+		},
 	}
 }
 
@@ -201,7 +217,7 @@ func (w *World) Step(in engine.Input) {
 	case engine.Desired:
 		if !w.Engine.Stopping() {
 			for _, p := range in.Set.Programs {
-				w.edges[p.Name] = p.After
+				w.edges[p.Name] = p.Befores()
 			}
 		}
 	}
@@ -227,6 +243,14 @@ func (w *World) Step(in engine.Input) {
 	w.wake = out.Wake
 	if out.Exit != nil {
 		w.exit = out.Exit
+	}
+	for _, ev := range out.Say {
+		if ev.Kind == event.RolledBack {
+			w.Undone++
+			for _, p := range w.Engine.Set().Programs {
+				w.edges[p.Name] = p.Befores()
+			}
+		}
 	}
 	w.checkEvents(before, out)
 	w.checkOrder(before, out, down)
@@ -384,6 +408,8 @@ func (w *World) carryOut(f engine.Effect) {
 			}
 			w.leave(t)
 		}
+	case engine.Watch:
+		w.watch(f)
 	case engine.Forget:
 		if w.trees[f.ID] != nil {
 			w.fail("%s was forgotten while something of it lives", f.Name)
@@ -391,6 +417,32 @@ func (w *World) carryOut(f engine.Effect) {
 		delete(w.lastTo, f.ID)
 		delete(w.silent, f.ID)
 		delete(w.told, f.ID)
+	}
+}
+
+// watch lets something be found of what is looked for.
+func (w *World) watch(f engine.Watch) {
+	t := w.trees[f.ID]
+	if live := f.For.Ready || f.For.Health || f.For.Idle; live && (t == nil || t.gen != f.Gen) || f.For.Demand && t != nil {
+		if t != nil || !live || f.For.Demand {
+			w.fail("%s is looked at for %+v, generation %d", w.name(f.ID), f.For, f.Gen)
+		}
+		return // it has just ended, and the engine doesn't know yet
+	}
+	if f.For.Ready && !w.odds(20) {
+		w.later(w.upTo(800*time.Millisecond), func() { w.tell(f.ID, unit.Ready{Gen: f.Gen}) })
+	}
+	if f.For.Health {
+		for range w.rng.IntN(4) {
+			ok := !w.odds(60)
+			w.later(w.upTo(20*time.Second), func() { w.tell(f.ID, unit.Checked{Gen: f.Gen, OK: ok || w.tame, Message: "status 500"}) })
+		}
+	}
+	if f.For.Demand && !w.odds(30) {
+		w.later(w.upTo(5*time.Second), func() { w.tell(f.ID, unit.Demanded{}) })
+	}
+	if f.For.Idle && w.odds(30) {
+		w.later(w.upTo(20*time.Second), func() { w.tell(f.ID, unit.Idle{Gen: f.Gen}) })
 	}
 }
 
@@ -434,7 +486,7 @@ func (w *World) born(t *tree) {
 	}
 	var life time.Duration
 	switch {
-	case w.tame && t.spec.Type == spec.Service, w.odds(25):
+	case w.tame && !t.spec.IsTask(), w.odds(25) && t.spec.Schedule == "":
 		return
 	case w.tame:
 		life = 10 * time.Millisecond
@@ -532,10 +584,11 @@ func (w *World) checkTruth() {
 // checkEvents checks that the events make a story: each begins where the one
 // before it ended, and the last one ends where the instance is.
 func (w *World) checkEvents(before map[engine.ID]*engine.View, out engine.Output) {
+	started := make(map[engine.ID]bool)
 	spawns := func() {
 		for _, f := range out.Do {
 			if s, ok := f.(engine.Spawn); ok {
-				w.silent[s.ID] = true
+				w.silent[s.ID], started[s.ID] = true, true
 			}
 		}
 	}
@@ -556,10 +609,10 @@ func (w *World) checkEvents(before map[engine.ID]*engine.View, out engine.Output
 		if !known {
 			last = unit.Stopped.String()
 		}
-		if ev.From != last && !(ev.From == unit.Starting.String() && w.silent[id]) {
+		if ev.From != last && !(ev.From == unit.Starting.String() && (w.silent[id] || started[id])) {
 			w.fail("an event says %s: %s → %s, but the one before it ended at %s", ev.Name, ev.From, ev.To, last)
 		}
-		if ev.To != unit.Starting.String() || ev.PID != 0 {
+		if ev.Kind == event.State && (ev.To != unit.Starting.String() || ev.PID != 0) {
 			delete(w.silent, id)
 		}
 		w.lastTo[id] = ev.To
@@ -598,6 +651,14 @@ func byName(views map[engine.ID]*engine.View, name string) (engine.ID, bool) {
 // shutdown from its beginning: one that exit_when begins comes after what the
 // step was about.
 func (w *World) checkOrder(before map[engine.ID]*engine.View, out engine.Output, down bool) {
+	let := make(map[engine.ID]bool) // go of in this step
+	for _, f := range out.Do {
+		if k, ok := f.(engine.Kernel); ok {
+			if _, ok := k.Action.(unit.Leave); ok {
+				let[k.ID] = true
+			}
+		}
+	}
 	for _, f := range out.Do {
 		switch f := f.(type) {
 		case engine.Spawn:
@@ -605,7 +666,7 @@ func (w *World) checkOrder(before map[engine.ID]*engine.View, out engine.Output,
 				continue // started again after an end: that isn't held
 			}
 			for _, dep := range w.views {
-				if slices.Contains(w.edges[w.views[f.ID].Spec.Name], dep.Spec.Name) && w.inSet(dep) && dep.Wanted && !ready(dep) {
+				if slices.Contains(w.edges[w.views[f.ID].Spec.Name], dep.Spec.Name) && w.inSet(dep) && dep.Wanted && !ready(dep) && !dep.Spec.Rolling && !w.Engine.Set().Program(dep.Spec.Name).Rolling {
 					w.fail("%s is started while %s is %s", f.Name, dep.Name, dep.State)
 				}
 			}
@@ -620,11 +681,11 @@ func (w *World) checkOrder(before map[engine.ID]*engine.View, out engine.Output,
 				}
 				id = f.ID
 			}
-			if b := before[id]; !down || w.killed || b.State == unit.Stopping || w.views[id].State != unit.Stopping {
+			if b := before[id]; !down || w.killed || b.State == unit.Stopping || w.views[id].State != unit.Stopping || strings.HasPrefix(w.views[id].Message, "not ready") {
 				continue
 			}
 			for other, v := range w.views {
-				if slices.Contains(w.edges[v.Spec.Name], w.views[id].Spec.Name) && (w.trees[other] != nil || v.State != unit.Stopped) {
+				if slices.Contains(w.edges[v.Spec.Name], w.views[id].Spec.Name) && (w.trees[other] != nil && !let[other] || v.State != unit.Stopped) {
 					w.fail("%s is asked to end while %s, which comes after it, is %s", w.name(id), v.Name, v.State)
 				}
 			}
@@ -638,7 +699,7 @@ func (w *World) inSet(v *engine.View) bool {
 }
 
 func ready(v *engine.View) bool {
-	return v.State == unit.Running && v.Spec.Type != spec.Task || v.State == unit.Done || v.State == unit.Exited && v.Last.Success
+	return v.State == unit.Running && v.Ready || v.State == unit.Waiting && v.Spec.OnDemand || v.State == unit.Done || v.State == unit.Exited && v.Last.Success
 }
 
 // Settle makes the world tame and lets everything happen that is still to come.
@@ -647,7 +708,18 @@ func ready(v *engine.View) bool {
 func (w *World) Settle() error {
 	w.Tame()
 	limit := w.Steps + 500*(1+len(w.views)) // far more than it takes
-	for w.finishDrains(); w.Next(); w.finishDrains() {
+	quiet := func() bool {                  // nothing is to come but runs of schedules
+		if len(w.agenda) > 0 {
+			return false
+		}
+		for _, v := range w.views {
+			if v.State != unit.Running && v.State != unit.Waiting && (!v.State.AtRest() || !v.Next.IsZero()) {
+				return false
+			}
+		}
+		return true
+	}
+	for w.finishDrains(); !quiet() && w.Next(); w.finishDrains() {
 		if w.Steps > limit {
 			w.fail("the world doesn't come to rest")
 		}
@@ -664,6 +736,7 @@ func (w *World) Settle() error {
 		case v.Wanted && !v.State.AtRest() && v.State != unit.Running && v.State != unit.Waiting,
 			v.Wanted && v.State == unit.Stopped:
 			w.fail("%s is wanted, but is %s (%s)", v.Name, v.State, v.Message)
+		case v.State == unit.Waiting && p.Schedule != "" && !v.Next.IsZero(), v.State == unit.Waiting && p.OnDemand:
 		case v.State == unit.Waiting && !w.blocked(p):
 			w.fail("%s waits for nothing", v.Name)
 		}
@@ -697,17 +770,27 @@ func (w *World) finishDrains() {
 // blocked reports whether something that p comes after is wanted but not ready.
 func (w *World) blocked(p *spec.Program) bool {
 	for _, v := range w.views {
-		if slices.Contains(p.After, v.Spec.Name) && v.Wanted && !ready(v) {
+		if slices.Contains(p.Befores(), v.Spec.Name) && v.Wanted && !ready(v) {
+			return true
+		}
+	}
+	for _, name := range p.Requires {
+		up := false
+		for _, v := range w.views {
+			up = up || v.Spec.Name == name && ready(v)
+		}
+		if !up {
 			return true
 		}
 	}
 	return false
 }
 
-// waiting reports whether an instance is held for good, by one that failed.
+// waiting reports whether an instance is held for good, by one that failed, or
+// runs as a task that has no end.
 func (w *World) waiting() bool {
 	for _, v := range w.views {
-		if v.State == unit.Waiting {
+		if v.State == unit.Waiting || v.State == unit.Running && v.Spec.IsTask() {
 			return true
 		}
 	}

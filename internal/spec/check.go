@@ -2,7 +2,10 @@ package spec
 
 import (
 	"fmt"
+	"net"
+	"net/url"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -42,7 +45,8 @@ func CheckName(name string, blanks bool) string {
 }
 
 // Check returns what is wrong with a set beyond single values: names that
-// collide in files, unknown names and cycles in after, no command. It reports
+// collide in files, unknown names and cycles in after and requires, no command,
+// ways to be ready that contradict each other. It reports
 // everything, in the order of the programs.
 func Check(s *Set) []Problem {
 	var problems []Problem
@@ -76,17 +80,41 @@ func Check(s *Set) []Problem {
 		if p.Backoff.Initial > p.Backoff.Max {
 			say(p, "backoff.max", "", "backoff.max (%s) is less than backoff.initial (%s)", FormatDuration(p.Backoff.Max), FormatDuration(p.Backoff.Initial))
 		}
-		for _, dep := range p.After {
-			if byName[dep] != nil {
-				continue
-			}
-			if names == nil {
-				for n := range byName {
-					names = append(names, n)
+		for _, edge := range []struct {
+			key  string
+			deps []string
+		}{{"after", p.After}, {"requires", p.Requires}} {
+			for _, dep := range edge.deps {
+				if q := byName[dep]; q != nil {
+					if q.Schedule != "" {
+						say(p, edge.key, "run the two as one task, one command after the other", "%q runs by a schedule, so nothing can come after it", dep)
+					}
+					continue
 				}
-				slices.Sort(names)
+				if names == nil {
+					for n := range byName {
+						names = append(names, n)
+					}
+					slices.Sort(names)
+				}
+				say(p, edge.key, didYouMean(dep, names), "no program is named %q", dep)
 			}
-			say(p, "after", didYouMean(dep, names), "no program is named %q", dep)
+		}
+		checkProbes(p, say)
+		if p.OnDemand && len(p.Listen) == 0 {
+			say(p, "on_demand", `say listen = ["127.0.0.1:8000"], or drop on_demand`, "on_demand needs a socket to listen on")
+		}
+		if p.IdleTimeout > 0 && !p.OnDemand {
+			say(p, "idle_timeout", "say on_demand = true, or drop idle_timeout", "only a program that is started on demand is stopped when it is idle")
+		}
+		if p.Schedule == "" {
+			for key, set := range map[string]bool{"timezone": p.Timezone != "", "catch_up": p.CatchUp} {
+				if set {
+					say(p, key, "", "%s has no meaning without a schedule", key)
+				}
+			}
+		} else if p.OnDemand || p.Health.IsSet() || p.Ready.IsSet() {
+			say(p, "schedule", "", "a program with a schedule runs to its end: ready, health and on_demand have no meaning for it")
 		}
 		if filepath.IsAbs(p.Log.Stderr) && p.Log.Stderr == p.Log.File {
 			say(p, "log.stderr", "drop log.stderr: it is merged by default", "log.stderr and log.file are the same file")
@@ -101,6 +129,67 @@ func Check(s *Set) []Problem {
 		problems = append(problems, Problem{Key: "exit_when", Message: fmt.Sprintf("no program is named %q", w), Hint: `use never, all-done, any-failed or a program's name`})
 	}
 	return problems
+}
+
+// checkProbes finds what is wrong with the ways to be ready and healthy.
+func checkProbes(p *Program, say func(p *Program, key, hint, format string, args ...any)) {
+	number := func(s string) string { return strings.ReplaceAll(s, InstanceMark, "0") }
+	for _, at := range []struct {
+		key             string
+		http, tcp, grpc string
+		exec            Command
+	}{
+		{"ready", p.Ready.HTTP, p.Ready.TCP, p.Ready.GRPC, p.Ready.Exec},
+		{"health", p.Health.HTTP, p.Health.TCP, p.Health.GRPC, p.Health.Exec},
+	} {
+		var ways []string
+		if at.http != "" {
+			ways = append(ways, at.key+".http")
+			if u, err := url.Parse(number(at.http)); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+				say(p, at.key+".http", "write it as http://127.0.0.1:8000/health", "%q is not a URL to ask", Show(at.http))
+			}
+		}
+		for way, address := range map[string]string{".tcp": at.tcp, ".grpc": at.grpc} {
+			if address == "" {
+				continue
+			}
+			ways = append(ways, at.key+way)
+			target := number(address)
+			if way == ".grpc" && !strings.HasPrefix(target, "unix:") {
+				target, _, _ = strings.Cut(target, "/")
+			}
+			if path, unix := strings.CutPrefix(target, "unix:"); unix && path != "" {
+				continue
+			}
+			if _, port, err := net.SplitHostPort(target); err != nil || port == "" {
+				say(p, at.key+way, "write it as 127.0.0.1:8000 or unix:/run/x.sock", "%q is not an address", Show(address))
+			}
+		}
+		if !at.exec.IsZero() {
+			ways = append(ways, at.key+".exec")
+		}
+		if at.key == "ready" {
+			if p.Ready.Log != "" {
+				ways = append(ways, "ready.log")
+				if _, err := regexp.Compile(p.Ready.Log); err != nil {
+					say(p, "ready.log", "see the syntax of RE2", "%q is not a regular expression: %s", p.Ready.Log, err)
+				}
+			}
+			if p.Ready.Notify {
+				ways = append(ways, "ready.notify")
+			}
+			if p.Ready.FD.Set {
+				ways = append(ways, "ready.fd")
+			}
+		}
+		slices.Sort(ways)
+		if len(ways) > 1 {
+			say(p, ways[1], "keep one of them", "only one way says whether it is %s, but there are %s", map[string]string{"ready": "ready", "health": "healthy"}[at.key], strings.Join(ways, ", "))
+		}
+		if len(ways) > 0 && p.Type == Task {
+			say(p, ways[0], "", "a task is ready when it is done: %s has no meaning for it", at.key)
+		}
+	}
 }
 
 // sharedLogs finds files that two instances write, without saying that it is
@@ -135,7 +224,7 @@ func sharedLogs(s *Set) []Problem {
 // Cycle returns the names along a cycle of after, the first one again at the
 // end, or nil.
 func Cycle(s *Set) []string {
-	if !slices.ContainsFunc(s.Programs, func(p *Program) bool { return len(p.After) > 0 }) {
+	if !slices.ContainsFunc(s.Programs, func(p *Program) bool { return len(p.After)+len(p.Requires) > 0 }) {
 		return nil
 	}
 	byName := make(map[string]*Program, len(s.Programs))
@@ -160,7 +249,7 @@ func Cycle(s *Set) []string {
 		}
 		mark[name] = onPath
 		path = append(path, name)
-		for _, dep := range p.After {
+		for _, dep := range p.Befores() {
 			if cycle := visit(dep); cycle != nil {
 				return cycle
 			}

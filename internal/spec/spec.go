@@ -41,6 +41,7 @@ type Daemon struct {
 	Logs        string // folder; "" stands for the default place
 	SocketMode  int    // permission bits of the control socket
 	SocketGroup string
+	Rollback    bool   // a reload whose programs don't become ready is taken back
 	ExitWhen    string // "never", "all-done", "any-failed" or a program's name
 	LogLevel    string // debug, info, warn, error
 	LogFormat   string // text, json
@@ -86,7 +87,20 @@ type Program struct {
 	KillScope       KillScope
 	WhenDisabled    WhenDisabled
 	After           []string
+	Requires        []string
+	Ready           Ready
+	Health          Health
+	Watchdog        time.Duration // longest time between two keep-alives; 0: none are expected
 	Type            Type
+	Schedule        string // a cron line; "" is a program that runs always, or a task that runs once
+	Timezone        string // of the schedule; "" is the machine's
+	Overlap         Overlap
+	CatchUp         bool
+	Listen          []string // addresses that are opened for it
+	OnDemand        bool
+	IdleTimeout     time.Duration // 0: it isn't stopped for being idle
+	Rolling         bool
+	MaxUnavailable  int
 	Log             Log
 	Limits          Limits
 	Nice            Optional
@@ -236,6 +250,80 @@ const (
 	DisabledDrain WhenDisabled = "drain"
 )
 
+// Ready says how it is known that a program is ready. At most one of the ways is
+// set; with none it is ready when it was up for MinUptime.
+type Ready struct {
+	HTTP     string // a URL that answers with a status of 200 to 399
+	TCP      string // host:port, or unix:PATH, that accepts a connection
+	GRPC     string // host:port, or unix:PATH, where gRPC's health service says SERVING
+	Exec     Command
+	Log      string        // a regular expression that a line of its output matches
+	Notify   bool          // sd_notify(3)
+	FD       Optional      // a descriptor to which it writes a newline, as with s6
+	Timeout  time.Duration // 0: it is waited for without end
+	Interval time.Duration // between two tries of HTTP, TCP, GRPC and Exec
+}
+
+// IsSet reports whether there is a way.
+func (r *Ready) IsSet() bool { return r.Way() != "" }
+
+// Way names the way: "http", "tcp", "grpc", "exec", "log", "notify", "fd", or "".
+func (r *Ready) Way() string {
+	switch {
+	case r.HTTP != "":
+		return "http"
+	case r.TCP != "":
+		return "tcp"
+	case r.GRPC != "":
+		return "grpc"
+	case !r.Exec.IsZero():
+		return "exec"
+	case r.Log != "":
+		return "log"
+	case r.Notify:
+		return "notify"
+	case r.FD.Set:
+		return "fd"
+	}
+	return ""
+}
+
+// Health says how a ready program is checked. At most one of the ways is set.
+type Health struct {
+	HTTP, TCP, GRPC string // as those of Ready
+	Exec            Command
+	Interval        time.Duration
+	Timeout         time.Duration // of one check
+	Failures        int           // that many in a row: unhealthy
+	Grace           time.Duration // after it is ready; failures within aren't counted
+}
+
+// IsSet reports whether there is a way.
+func (h *Health) IsSet() bool {
+	return h.HTTP != "" || h.TCP != "" || h.GRPC != "" || !h.Exec.IsZero()
+}
+
+// Overlap says what becomes of a run that is due while the one before it runs.
+type Overlap string
+
+const (
+	OverlapSkip  Overlap = "skip"
+	OverlapQueue Overlap = "queue" // it follows at once; several that are due meanwhile are one
+	OverlapKill  Overlap = "kill"  // the one before it is stopped
+)
+
+// IsTask reports whether p runs to its end.
+func (p *Program) IsTask() bool { return p.Type == Task || p.Schedule != "" }
+
+// Befores returns the programs that must be ready before p is started, those of
+// After and of Requires.
+func (p *Program) Befores() []string {
+	if len(p.Requires) == 0 {
+		return p.After
+	}
+	return append(slices.Clone(p.After), p.Requires...)
+}
+
 // Type tells a program that stays up from one that runs to its end.
 type Type string
 
@@ -323,10 +411,13 @@ func (p *Program) Instance(i int) *Program {
 		}
 		return list
 	}
-	for _, s := range []*string{&q.Command.Shell, &q.StopCommand.Shell, &q.Directory, &q.User, &q.Group, &q.Log.File, &q.Log.Stderr} {
+	for _, s := range []*string{&q.Command.Shell, &q.StopCommand.Shell, &q.Directory, &q.User, &q.Group, &q.Log.File, &q.Log.Stderr,
+		&q.Ready.HTTP, &q.Ready.TCP, &q.Ready.GRPC, &q.Ready.Exec.Shell, &q.Health.HTTP, &q.Health.TCP, &q.Health.GRPC, &q.Health.Exec.Shell} {
 		*s = expand(*s)
 	}
-	q.Command.Argv, q.StopCommand.Argv = expandAll(q.Command.Argv), expandAll(q.StopCommand.Argv)
+	for _, list := range []*[]string{&q.Command.Argv, &q.StopCommand.Argv, &q.Ready.Exec.Argv, &q.Health.Exec.Argv, &q.Listen} {
+		*list = expandAll(*list)
+	}
 	cloned := false
 	for k, v := range p.Env {
 		if !strings.Contains(v, InstanceMark) {

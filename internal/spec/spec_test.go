@@ -119,6 +119,8 @@ func TestDefaults(t *testing.T) {
 		"backoff.initial": "100ms", "backoff.max": "30s", "backoff.factor": "2", "backoff.jitter": "0.1", "backoff.reset": "10s",
 		"max_failures": "0", "retry_failed": "0s", "stop_signal": "TERM", "stop_timeout": "10s", "stop_scope": "group", "kill_scope": "tree", "user_env": "true", "backoff.kind": "growing", "when_disabled": "stop",
 		"type": "service", "log.max_size": "50MB", "log.keep": "5", "log.timestamp": "false", "log.shared": "false", "no_new_privileges": "false",
+		"ready.notify": "false", "ready.timeout": "1m", "ready.interval": "200ms", "health.interval": "10s", "health.timeout": "3s", "health.failures": "3", "health.grace": "0s",
+		"watchdog": "0s", "overlap": "skip", "catch_up": "false", "on_demand": "false", "idle_timeout": "0s", "rolling": "false", "max_unavailable": "1",
 	}
 	p := New("p")
 	for _, f := range Fields {
@@ -148,8 +150,9 @@ func TestFieldsReachAll(t *testing.T) {
 		reached[address] = f.Key
 	}
 	var walk func(v reflect.Value, path string)
+	tables := []reflect.Type{reflect.TypeFor[Backoff](), reflect.TypeFor[Log](), reflect.TypeFor[Ready](), reflect.TypeFor[Health]()}
 	walk = func(v reflect.Value, path string) {
-		if _, ok := reached[v.Addr().Pointer()]; ok && v.Type() != reflect.TypeFor[Backoff]() && v.Type() != reflect.TypeFor[Log]() {
+		if _, ok := reached[v.Addr().Pointer()]; ok && !slices.Contains(tables, v.Type()) {
 			delete(reached, v.Addr().Pointer())
 			return
 		}
@@ -187,7 +190,7 @@ func TestFieldTable(t *testing.T) {
 			t.Errorf("%s: the range is empty", f.Key)
 		}
 	}
-	if FieldOf("no_such_key") != nil || !IsTable("backoff") || IsTable("env") || IsTable("back") || !IsLater(Later, "ready.http") || !IsLater(Later, "limits.memory") || IsLater(Later, "limits.nofile") {
+	if FieldOf("no_such_key") != nil || !IsTable("backoff") || IsTable("env") || IsTable("back") || !IsLater(Later, "limits.cpu") || !IsLater(Later, "limits.memory") || IsLater(Later, "limits.nofile") {
 		t.Error("keys are told apart wrongly")
 	}
 }

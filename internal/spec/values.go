@@ -11,8 +11,11 @@ import (
 // A Signal is a signal's number on Linux.
 type Signal int
 
-// SIGTERM is the default of stop_signal.
-const SIGTERM Signal = 15
+// SIGTERM is the default of stop_signal, SIGABRT what a watchdog sends.
+const (
+	SIGABRT Signal = 6
+	SIGTERM Signal = 15
+)
 
 // signalNames is signal(7), the numbers of x86 and ARM.
 var signalNames = []string{1: "HUP", 2: "INT", 3: "QUIT", 4: "ILL", 5: "TRAP", 6: "ABRT", 7: "BUS", 8: "FPE", 9: "KILL",

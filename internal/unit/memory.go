@@ -17,6 +17,15 @@ type Memory struct {
 	Hold  bool  `json:"hold,omitempty"`
 	Again bool  `json:"again,omitempty"`
 	Over  bool  `json:"over,omitempty"`
+	Bound bool  `json:"bound,omitempty"`
+	Due   bool  `json:"due,omitempty"`
+
+	Counts bool   `json:"counts,omitempty"`
+	Ready  bool   `json:"ready,omitempty"`
+	Health Health `json:"health,omitempty"`
+	Misses int    `json:"misses,omitempty"`
+	Cause  string `json:"cause,omitempty"`
+	Status string `json:"status,omitempty"`
 
 	Gen      uint64 `json:"gen"`
 	PID      int    `json:"pid,omitempty"`
@@ -28,6 +37,8 @@ type Memory struct {
 	Since    time.Time   `json:"since,omitzero"`
 	Started  time.Time   `json:"started,omitzero"`
 	Deadline time.Time   `json:"deadline,omitzero"`
+	Ping     time.Time   `json:"ping,omitzero"`
+	RunAt    time.Time   `json:"run_at,omitzero"`
 	Last     *event.Exit `json:"last,omitempty"`
 }
 
@@ -46,26 +57,29 @@ const (
 func (u *Unit) Memory() Memory {
 	return Memory{
 		State: u.state, Told: u.told, Phase: u.phase, Up: u.up, Hold: u.hold, Again: u.again, Over: u.over,
+		Bound: u.bound, Due: u.due, Counts: u.counts, Ready: u.ready, Health: u.health, Misses: u.misses, Cause: u.cause, Status: u.status,
 		Gen: u.gen, PID: u.pid, Restarts: u.restarts, Shorts: u.shorts, Failures: u.failures,
-		Since: u.since, Started: u.started, Deadline: u.deadline, Last: u.last,
+		Since: u.since, Started: u.started, Deadline: u.deadline, Ping: u.ping, RunAt: u.runAt, Last: u.last,
 	}
 }
 
 // Restore returns the unit that m was taken of. It has yet to be told what
 // happened to its process since, and [Resume].
-func Restore(m Memory, s *spec.Program, chance func() float64) *Unit {
+func Restore(m Memory, s *spec.Program, outside Outside) *Unit {
 	return &Unit{
-		spec: s, chance: chance,
+		spec: s, outside: outside,
 		state: m.State, told: m.Told, phase: m.Phase, up: m.Up, hold: m.Hold, again: m.Again, over: m.Over,
+		bound: m.Bound, due: m.Due, counts: m.Counts, ready: m.Ready, health: m.Health, misses: m.Misses, cause: m.Cause, status: m.Status,
 		gen: m.Gen, pid: m.PID, restarts: m.Restarts, shorts: m.Shorts, failures: m.Failures,
-		since: m.Since, started: m.Started, deadline: m.Deadline, last: m.Last,
+		since: m.Since, started: m.Started, deadline: m.Deadline, ping: m.Ping, runAt: m.RunAt, last: m.Last,
 	}
 }
 
 // Shift returns m with each time that is set replaced by f of it: clocks differ
-// between processes.
+// between processes. The next run of a schedule is a time of people's clocks, and
+// stays.
 func (m Memory) Shift(f func(time.Time) time.Time) Memory {
-	for _, t := range []*time.Time{&m.Since, &m.Started, &m.Deadline} {
+	for _, t := range []*time.Time{&m.Since, &m.Started, &m.Deadline, &m.Ping} {
 		if !t.IsZero() {
 			*t = f(*t)
 		}

@@ -8,9 +8,10 @@
 // # The states
 //
 //	stopped   no process, and none wanted (or none wanted yet)
-//	waiting   wanted, no process: held until what it comes after is ready
-//	starting  asked to be spawned, or up for less than min_uptime
-//	running   up for min_uptime
+//	waiting   wanted, no process: held until what it comes after is ready, or until
+//	          its time has come, or somebody asks for it
+//	starting  asked to be spawned, not ready, or up for less than min_uptime
+//	running   ready, or up for min_uptime where nothing says when it is ready
 //	backoff   wanted, no process: waits before the next start
 //	stopping  told to end, or its leader has ended and what it left is being ended
 //	draining  not wanted any more, left to end by itself
@@ -34,6 +35,14 @@
 // "group" and "main" it is the leader: what outlives it is let go of ([Leave]),
 // and there is no phase left.
 //
+// # What is known of a process beyond its life
+//
+// A unit says with [Watch] what there is to look for: whether the process is
+// ready, whether it is healthy, whether somebody asks for it. What is found is a
+// fact as others are. A process that isn't ready in time, is unhealthy, or gives
+// no sign of life is ended for that [event.Exit.Cause] though it is wanted, and
+// what follows is decided as for an end of its own.
+//
 // # The death of whoever owns the unit
 //
 // All that a unit is can be taken out as a [Memory] and made a unit again by
@@ -48,6 +57,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"tend/internal/event"
@@ -98,18 +108,41 @@ func (p phase) String() string { return phaseNames[p] }
 // in an uninterruptible sleep dies only when its system call returns.
 const rekill = 5 * time.Second
 
+// missed is how late a scheduled run may be: one that is later was missed, since
+// the machine slept, or nobody was there to run it.
+const missed = time.Minute
+
+// Outside is what units know of the world beyond what they are told.
+type Outside struct {
+	// Chance returns numbers from 0 up to 1, for the jitter of waits.
+	Chance func() float64
+	// Next returns when a program with a schedule is to run next, after a time;
+	// zero: never by time.
+	Next func(p *spec.Program, after time.Time) time.Time
+}
+
 // A Unit is one instance. The zero Unit isn't usable; see [New].
 type Unit struct {
-	spec   *spec.Program // policies; the whole of it is used by the next spawn
-	chance func() float64
+	spec    *spec.Program // policies; the whole of it is used by the next spawn
+	outside Outside
 
 	state State
 	told  State // by the latest Change: a start is told of when its pid is known
 	phase phase
 	up    bool // the wish
 	hold  bool // what it comes after isn't ready
+	bound bool // what it requires is down: no start, also none after an end
 	again bool // start again when the process is gone, whatever the policy says
 	over  bool // the kill was sent
+	due   bool // a run of the schedule, or one that somebody has asked for, is to begin
+
+	counts bool     // this run counts as started
+	ready  bool     // it is of use to others
+	health Health   // as the checks find it
+	misses int      // failed checks in a row
+	cause  string   // why it is being ended though it is wanted
+	status string   // what it says of itself
+	watch  Watching // by the latest Watch
 
 	gen      uint64
 	pid      int
@@ -118,14 +151,32 @@ type Unit struct {
 	failures int // failed starts in a row
 	since    time.Time
 	started  time.Time
-	deadline time.Time
+	deadline time.Time // of the state
+	ping     time.Time // a keep-alive is due; zero: none is expected
+	runAt    time.Time // the schedule's next run; zero: there is none
 	last     *event.Exit
 }
 
-// New returns a stopped unit. chance returns numbers from 0 up to 1, for the
-// jitter of waits.
-func New(now time.Time, s *spec.Program, chance func() float64) *Unit {
-	return &Unit{spec: s, chance: chance, since: now}
+// Health is what the checks say of a process.
+type Health uint8
+
+const (
+	Unknown Health = iota // not checked, or not yet
+	Healthy
+	Unhealthy // and being ended for it
+)
+
+// Watching is what there is to look for.
+type Watching struct {
+	Ready  bool // whether the process is ready
+	Health bool // whether it is healthy
+	Demand bool // whether somebody connects to one of the program's sockets
+	Idle   bool // whether nobody uses it for idle_timeout
+}
+
+// New returns a stopped unit.
+func New(now time.Time, s *spec.Program, outside Outside) *Unit {
+	return &Unit{spec: s, outside: outside, since: now}
 }
 
 // An Event is something that a unit is told: a wish ([Up], [Down], [Drain],
@@ -143,11 +194,15 @@ type (
 	Drain struct{}
 	// Restart wishes it to be stopped and started once more.
 	Restart struct{}
+	// RunNow wishes one run of a task now, whatever its schedule says.
+	RunNow struct{}
 	// Hold tells whether a start has to wait for what the program comes after. It
-	// is minded by starts that are wished, not by those after an end.
-	Hold struct{ On bool }
+	// is minded by starts that are wished, not by those after an end. Bound, which
+	// is set with On only, says that something it requires is down: what lives is
+	// stopped then, and starts again when that is over.
+	Hold struct{ On, Bound bool }
 	// Respec gives it another spec. Live values count from now on, the others from
-	// the next start.
+	// the next start. A Hold follows.
 	Respec struct{ Spec *spec.Program }
 
 	// Resume says that what the unit has asked of its process may not have been
@@ -184,6 +239,39 @@ type (
 	// Emptied says that nothing is left of the tree of an ended leader.
 	Emptied struct{ Gen uint64 }
 
+	// Ready says that the process is of use now.
+	Ready struct{ Gen uint64 }
+	// Unready says that it isn't for a while: it reads its configuration anew.
+	Unready struct{ Gen uint64 }
+	// Checked is what a health check has found. Message says what is wrong.
+	Checked struct {
+		Gen     uint64
+		OK      bool
+		Message string
+	}
+	// KeepAlive is a sign of life, for the watchdog.
+	KeepAlive struct{ Gen uint64 }
+	// Trouble says that the process itself asks for what its watchdog would do.
+	Trouble struct {
+		Gen     uint64
+		Message string
+	}
+	// Extend says that the process needs more time for what it is doing, to start
+	// or to stop: By from now on.
+	Extend struct {
+		Gen uint64
+		By  time.Duration
+	}
+	// Says is what the process says of its state, in words.
+	Says struct {
+		Gen  uint64
+		Text string
+	}
+	// Demanded says that somebody asks for the program; Idle that nobody has for
+	// idle_timeout.
+	Demanded struct{}
+	Idle     struct{ Gen uint64 }
+
 	// Tick says that the time of the deadline has come. A late or needless one is
 	// harmless.
 	Tick struct{}
@@ -193,6 +281,7 @@ func (Up) event()          {}
 func (Down) event()        {}
 func (Drain) event()       {}
 func (Restart) event()     {}
+func (RunNow) event()      {}
 func (Hold) event()        {}
 func (Respec) event()      {}
 func (Resume) event()      {}
@@ -201,6 +290,15 @@ func (Lost) event()        {}
 func (SpawnFailed) event() {}
 func (Ended) event()       {}
 func (Emptied) event()     {}
+func (Ready) event()       {}
+func (Unready) event()     {}
+func (Checked) event()     {}
+func (KeepAlive) event()   {}
+func (Trouble) event()     {}
+func (Extend) event()      {}
+func (Says) event()        {}
+func (Demanded) event()    {}
+func (Idle) event()        {}
 func (Tick) event()        {}
 
 // An Action is something to be carried out for a unit, in the order given.
@@ -233,6 +331,11 @@ type (
 	// Leave lets go of what an ended leader has left behind: it isn't the unit's
 	// any more, and nothing is to be told of it.
 	Leave struct{ Gen uint64 }
+	// Watch says what to look for from now on, at generation Gen.
+	Watch struct {
+		Gen uint64
+		For Watching
+	}
 	// Change tells of a new state, or of something that happened within one.
 	Change struct {
 		From, To State
@@ -249,13 +352,42 @@ func (StopCommand) action() {}
 func (Sweep) action()       {}
 func (Kill) action()        {}
 func (Leave) action()       {}
+func (Watch) action()       {}
 func (Change) action()      {}
 
 // State returns the state.
 func (u *Unit) State() State { return u.state }
 
 // Deadline returns when the unit wants a [Tick]; zero: nothing is due.
-func (u *Unit) Deadline() time.Time { return u.deadline }
+func (u *Unit) Deadline() time.Time {
+	first := u.deadline
+	for _, t := range [...]time.Time{u.ping, u.runAt} {
+		if !t.IsZero() && (first.IsZero() || t.Before(first)) {
+			first = t
+		}
+	}
+	return first
+}
+
+// NextStart returns when it is started by itself; zero: nothing is due.
+func (u *Unit) NextStart() time.Time {
+	switch u.state {
+	case Backoff, Failed:
+		if !u.deadline.IsZero() {
+			return u.deadline
+		}
+	}
+	return u.runAt
+}
+
+// Ready reports whether it is of use to others.
+func (u *Unit) Ready() bool { return u.ready }
+
+// Health returns what the checks say.
+func (u *Unit) Health() Health { return u.health }
+
+// Status returns what the process says of its state, "" if it says nothing.
+func (u *Unit) Status() string { return u.status }
 
 // Gen returns the number of the latest start, 0 before the first.
 func (u *Unit) Gen() uint64 { return u.gen }
@@ -299,10 +431,12 @@ func (u *Unit) Step(now time.Time, ev Event) []Action {
 		s.onDrain()
 	case Restart:
 		s.onRestart()
+	case RunNow:
+		s.onRunNow()
 	case Hold:
 		s.onHold(ev)
 	case Respec:
-		u.spec = ev.Spec
+		s.onRespec(ev)
 	case Resume:
 		s.onResume()
 	case Spawned:
@@ -325,13 +459,53 @@ func (u *Unit) Step(now time.Time, ev Event) []Action {
 		if ev.Gen == u.gen && u.phase == left {
 			s.settle()
 		}
-	case Tick:
-		if !u.deadline.IsZero() && !now.Before(u.deadline) {
-			s.onDue()
+	case Ready:
+		if s.lives(ev.Gen) {
+			s.onReady()
 		}
+	case Unready:
+		if s.lives(ev.Gen) && u.state == Running && u.ready {
+			u.ready = false
+			s.do(Change{From: Running, To: Running, PID: s.pid, Message: "reads its configuration anew"})
+		}
+	case Checked:
+		if s.lives(ev.Gen) && u.state == Running {
+			s.onChecked(ev)
+		}
+	case KeepAlive:
+		if s.lives(ev.Gen) && !u.ping.IsZero() {
+			u.ping = now.Add(u.spec.Watchdog)
+		}
+	case Trouble:
+		if s.lives(ev.Gen) && (u.state == Running || u.state == Starting) {
+			s.abort("watchdog: " + ev.Message)
+		}
+	case Extend:
+		if s.lives(ev.Gen) && !u.deadline.IsZero() && !u.over {
+			if later := now.Add(ev.By); later.After(u.deadline) {
+				u.deadline = later
+			}
+		}
+	case Says:
+		if s.lives(ev.Gen) {
+			u.status = ev.Text
+		}
+	case Demanded:
+		if u.state == Waiting && u.spec.OnDemand && !u.due {
+			u.due = true
+			s.startOrWait()
+		}
+	case Idle:
+		if s.lives(ev.Gen) && u.state == Running && u.spec.OnDemand {
+			u.again = true
+			s.stop(false, "nobody uses it")
+		}
+	case Tick:
+		s.onTick()
 	default:
 		panic(fmt.Sprintf("unit: unknown event %T in state %s", ev, u.state))
 	}
+	s.look()
 	return s.actions
 }
 
@@ -340,15 +514,39 @@ type step struct {
 	*Unit
 	now     time.Time
 	actions []Action
+	anew    bool // say what to look for, even if that hasn't changed
 }
 
 func (s *step) do(a Action) { s.actions = append(s.actions, a) }
+
+// lives reports whether a fact of generation gen is about the process that lives.
+func (s *step) lives(gen uint64) bool { return gen == s.gen && s.phase == alive }
+
+// look says what there is to look for, where that isn't known already.
+func (s *step) look() {
+	want := Watching{
+		Ready:  s.phase == alive && s.state == Starting && s.spec.Ready.IsSet(),
+		Health: s.phase == alive && s.state == Running && s.spec.Health.IsSet(),
+		Demand: s.state == Waiting && s.spec.OnDemand && !s.hold && !s.due,
+		Idle:   s.phase == alive && s.state == Running && s.spec.OnDemand && s.spec.IdleTimeout > 0,
+	}
+	if want != s.watch || s.anew && want != (Watching{}) {
+		s.watch = want
+		s.do(Watch{Gen: s.gen, For: want})
+	}
+}
 
 // become enters a state. It is the only place where the state is set.
 func (s *step) become(to State, deadline time.Time) (from State) {
 	from = s.state
 	if from != to {
 		s.since = s.now
+	}
+	if to != Running {
+		s.ping, s.health, s.misses = time.Time{}, Unknown, 0
+		if to != Draining {
+			s.ready = false
+		}
 	}
 	s.state, s.deadline = to, deadline
 	return from
@@ -371,28 +569,28 @@ func (s *step) onUp() {
 	case Stopping:
 		s.again = true
 	case Draining:
-		if s.phase == alive && s.now.Sub(s.started) >= s.spec.MinUptime {
-			s.enter(Running, time.Time{}, nil, "wanted again, kept")
+		if s.phase == alive && (s.counts || !s.spec.Ready.IsSet() && s.now.Sub(s.started) >= s.spec.MinUptime) {
+			s.run("wanted again, kept")
 			break
 		}
-		var ready time.Time
+		var limit time.Time
 		if s.phase == alive {
-			ready = s.started.Add(s.spec.MinUptime)
+			limit = s.startLimit()
 		}
-		s.enter(Starting, ready, nil, "wanted again, kept")
+		s.enter(Starting, limit, nil, "wanted again, kept")
 	default:
 		s.impossible("Up")
 	}
 }
 
 func (s *step) onDown(ev Down) {
-	s.up, s.again = false, false
+	s.up, s.again, s.due, s.runAt = false, false, false, time.Time{}
 	switch s.state {
 	case Stopped:
 	case Waiting, Backoff, Exited, Done, Failed:
 		s.enter(Stopped, time.Time{}, nil, "stopped")
 	case Starting, Running, Draining:
-		s.stop(ev.Now)
+		s.stop(ev.Now, "")
 	case Stopping:
 		if ev.Now && s.phase != spawning {
 			s.kill()
@@ -405,7 +603,7 @@ func (s *step) onDown(ev Down) {
 }
 
 func (s *step) onDrain() {
-	s.up, s.again = false, false
+	s.up, s.again, s.due, s.runAt = false, false, false, time.Time{}
 	switch s.state {
 	case Stopped, Stopping, Draining:
 	case Waiting, Backoff, Exited, Done, Failed:
@@ -425,8 +623,8 @@ func (s *step) onRestart() {
 		s.startOrWait()
 	case Waiting:
 	case Starting, Running, Draining:
-		s.again = true
-		s.stop(false)
+		s.again, s.due = true, s.scheduled()
+		s.stop(false, "")
 	case Stopping:
 		s.again = true
 	default:
@@ -434,20 +632,100 @@ func (s *step) onRestart() {
 	}
 }
 
-func (s *step) onHold(ev Hold) {
-	s.hold = ev.On
-	if s.state == Waiting && !s.hold {
-		s.start()
+// onRunNow begins a run, or, where one is under way, does what the schedule would.
+func (s *step) onRunNow() {
+	s.up = true
+	switch s.state {
+	case Stopped, Exited, Done, Failed, Backoff, Waiting:
+		s.due = true
+		s.forgetFailures()
+		s.startOrWait()
+	case Stopping:
+		s.again, s.due = true, true
+	case Draining:
+		s.onUp()
+		s.onOverlap("the run that was asked for")
+	default:
+		s.onOverlap("the run that was asked for")
 	}
 }
 
+func (s *step) onHold(ev Hold) {
+	s.hold, s.bound = ev.On, ev.Bound
+	switch {
+	case s.state == Waiting && !s.hold && !s.waitsForOthers():
+		s.start()
+	case s.bound && (s.state == Starting || s.state == Running):
+		s.again, s.due = true, true // it goes on with what it was doing
+		s.stop(false, "held down, since what it requires is down")
+	case s.bound && s.state == Backoff:
+		s.due = true
+		s.enter(Waiting, time.Time{}, nil, "held down, since what it requires is down")
+	}
+}
+
+// onRespec takes another spec, and plans anew what that says otherwise. One that
+// has nothing to wait for any more is started by the Hold that follows: what it
+// comes after may be others.
+func (s *step) onRespec(ev Respec) {
+	old := s.spec
+	s.spec = ev.Spec
+	if s.up && (old.Schedule != s.spec.Schedule || old.Timezone != s.spec.Timezone) {
+		s.plan()
+		rests := s.state == Waiting || s.state == Done || s.state == Exited || s.state == Failed
+		if rests && !s.runAt.IsZero() && !s.due {
+			s.startOrWait()
+		}
+	}
+	if s.spec.Watchdog == 0 {
+		s.ping = time.Time{}
+	}
+	s.anew = true // what is looked for may be the same, but found elsewhere
+}
+
+// scheduled reports whether runs begin by the clock.
+func (s *step) scheduled() bool { return s.spec.Schedule != "" }
+
+// plan sets the schedule's next run, after now.
+func (s *step) plan() {
+	s.runAt = time.Time{}
+	if s.scheduled() {
+		s.runAt = s.outside.Next(s.spec, s.now)
+	}
+}
+
+// waitsForOthers reports whether a start has to wait for the clock, or for
+// somebody who asks for it.
+func (s *step) waitsForOthers() bool {
+	return !s.due && (!s.runAt.IsZero() || s.spec.OnDemand)
+}
+
 // startOrWait begins a start that somebody wished.
-func (s *step) startOrWait() {
-	if s.hold {
-		s.enter(Waiting, time.Time{}, nil, "waits for what it comes after")
+func (s *step) startOrWait() { s.startOrWaitAfter(nil, "") }
+
+// startOrWaitAfter is startOrWait after an end, of which message tells.
+func (s *step) startOrWaitAfter(exit *event.Exit, message string) {
+	if s.scheduled() && s.runAt.IsZero() && !s.due {
+		s.plan()
+	}
+	if message != "" {
+		message += ", "
+	}
+	switch {
+	case s.waitsForOthers() && s.spec.OnDemand:
+		message += "waits for a connection"
+	case s.waitsForOthers():
+		message += "next run " + s.runAt.Format("2006-01-02 15:04:05 MST")
+	case s.hold:
+		message += "waits for what it comes after"
+	default:
+		if exit != nil {
+			s.enter(Starting, time.Time{}, exit, strings.TrimSuffix(message, ", "))
+		}
+		s.start()
 		return
 	}
-	s.start()
+	s.enter(Waiting, time.Time{}, exit, message)
 }
 
 // start asks for a new process. The change of state is told when its pid is
@@ -456,7 +734,8 @@ func (s *step) start() {
 	if s.phase != none {
 		panic(fmt.Sprintf("unit: a start in state %s while the phase is %s", s.state, s.phase))
 	}
-	s.again, s.over = false, false
+	s.again, s.over, s.due, s.counts, s.cause, s.status = false, false, false, false, "", ""
+	s.plan()
 	s.gen++
 	s.phase = spawning
 	s.started = s.now
@@ -478,8 +757,8 @@ func (s *step) onSpawned(ev Spawned) {
 	case Starting:
 		s.do(Change{From: s.told, To: Starting, PID: s.pid, Message: message})
 		s.told = Starting
-		s.deadline = s.started.Add(s.spec.MinUptime)
-		if !s.now.Before(s.deadline) {
+		s.deadline = s.startLimit()
+		if !s.deadline.IsZero() && !s.now.Before(s.deadline) {
 			s.onDue()
 		}
 	case Stopping:
@@ -494,6 +773,80 @@ func (s *step) onSpawned(ev Spawned) {
 	default:
 		s.impossible("Spawned")
 	}
+}
+
+// startLimit returns when a start is over: it counts as started then or, where
+// something says when it is ready, it has failed.
+func (s *step) startLimit() time.Time {
+	if !s.spec.Ready.IsSet() {
+		return s.started.Add(s.spec.MinUptime)
+	}
+	if s.spec.Ready.Timeout == 0 {
+		return time.Time{}
+	}
+	return s.started.Add(s.spec.Ready.Timeout)
+}
+
+// run enters Running: the process counts as started.
+func (s *step) run(message string) {
+	if !s.spec.IsTask() { // a task has to succeed, not to stay up
+		s.failures = 0
+	}
+	s.counts, s.ready = true, !s.spec.IsTask()
+	s.enter(Running, time.Time{}, nil, message)
+	if s.spec.Watchdog > 0 {
+		s.ping = s.now.Add(s.spec.Watchdog)
+	}
+}
+
+func (s *step) onReady() {
+	switch s.state {
+	case Starting:
+		if s.spec.Ready.IsSet() {
+			s.run("ready after " + Duration(s.now.Sub(s.started)))
+		}
+	case Running:
+		if !s.ready && !s.spec.IsTask() {
+			s.ready = true
+			s.do(Change{From: Running, To: Running, PID: s.pid, Message: "ready again"})
+		}
+	}
+}
+
+// onChecked counts the failed health checks.
+func (s *step) onChecked(ev Checked) {
+	if ev.OK {
+		if s.misses > 0 {
+			s.do(Change{From: Running, To: Running, PID: s.pid, Message: "healthy again"})
+		}
+		s.health, s.misses = Healthy, 0
+		return
+	}
+	if s.now.Before(s.since.Add(s.spec.Health.Grace)) {
+		return
+	}
+	s.misses++
+	if s.misses >= s.spec.Health.Failures {
+		s.fail("unhealthy: " + ev.Message)
+		s.health = Unhealthy
+		return
+	}
+	s.do(Change{From: Running, To: Running, PID: s.pid, Warning: true,
+		Message: fmt.Sprintf("health check %d of %d failed: %s", s.misses, s.spec.Health.Failures, ev.Message)})
+}
+
+// fail ends what lives for a cause, though it is wanted.
+func (s *step) fail(cause string) {
+	s.cause, s.over = cause, false
+	s.enter(Stopping, time.Time{}, nil, cause)
+	s.ask()
+}
+
+// abort is fail for one that may hang: SIGABRT tells where, by its core dump.
+func (s *step) abort(cause string) {
+	s.cause, s.over = cause, false
+	s.enter(Stopping, s.now.Add(s.spec.StopTimeout), nil, cause)
+	s.do(Signal{Gen: s.gen, Sig: spec.SIGABRT, Group: s.spec.StopScope == spec.ScopeGroup})
 }
 
 // onLost goes on after a start that nobody will carry out any more. It wasn't
@@ -535,8 +888,9 @@ func (s *step) onEnded(ev Ended) {
 		at = ev.At
 	}
 	s.last = &event.Exit{Code: ev.Code, Signal: ev.Signal, Core: ev.Core, Unknown: ev.Unknown, At: at, Uptime: max(0, at.Sub(s.started))}
-	s.last.Success = !ev.Unknown && ev.Signal == 0 && slices.Contains(s.spec.SuccessCodes, ev.Code)
-	s.pid = 0
+	s.last.Success = !ev.Unknown && ev.Signal == 0 && s.cause == "" && slices.Contains(s.spec.SuccessCodes, ev.Code)
+	s.last.Cause = s.cause
+	s.pid, s.status = 0, ""
 	if !ev.Left {
 		s.settle()
 		return
@@ -566,12 +920,15 @@ func (s *step) signalsGroup() bool {
 	return s.spec.StopScope == spec.ScopeGroup && s.spec.StopCommand.IsZero()
 }
 
-// stop begins to end what lives.
-func (s *step) stop(now bool) {
+// stop begins to end what lives. message says why, "" that it was told to.
+func (s *step) stop(now bool, message string) {
 	s.over = now
-	message := "told to stop"
-	if now {
+	switch {
+	case message != "":
+	case now:
 		message = "killed"
+	default:
+		message = "told to stop"
 	}
 	s.enter(Stopping, time.Time{}, nil, message)
 	switch {
@@ -630,8 +987,11 @@ func (s *step) settle() {
 func (s *step) decide() {
 	exit := s.last
 	failed := exit.Err != "" || exit.Uptime < s.spec.MinUptime // not by the state: the tick may be late
-	if s.spec.Type == spec.Task {
+	switch {
+	case s.spec.IsTask():
 		failed = !exit.Success
+	case s.spec.Ready.IsSet():
+		failed = !s.counts
 	}
 	took := ""
 	if exit.Err == "" {
@@ -639,13 +999,24 @@ func (s *step) decide() {
 	}
 	linear := s.spec.Backoff.Kind == spec.Linear
 	switch {
-	case linear && failed && s.spec.Type != spec.Task: // tried again whatever the policy says
-	case s.spec.Type == spec.Task && exit.Success:
+	case linear && failed && !s.spec.IsTask(): // tried again whatever the policy says
+	case s.spec.IsTask() && exit.Success:
 		s.forgetFailures()
+		if s.scheduled() && (s.due || !s.runAt.IsZero()) {
+			s.startOrWaitAfter(exit, "done"+took)
+			return
+		}
 		s.enter(Done, time.Time{}, exit, "done"+took)
 		return
-	case s.spec.Type == spec.Task && s.spec.Restart == spec.RestartNever:
+	case s.scheduled() && s.spec.Restart != spec.RestartOnFailure && (s.due || !s.runAt.IsZero()):
+		s.startOrWaitAfter(exit, exit.Reason()+took)
+		return
+	case s.spec.IsTask() && s.spec.Restart == spec.RestartNever, s.scheduled() && s.spec.Restart != spec.RestartOnFailure:
 		s.enter(Failed, time.Time{}, exit, exit.Reason()+took)
+		return
+	case s.spec.OnDemand && exit.Success:
+		s.forgetFailures()
+		s.startOrWaitAfter(exit, exit.Reason()+took)
 		return
 	case s.spec.Restart == spec.RestartNever && exit.Err == "", s.spec.Restart == spec.RestartOnFailure && exit.Success:
 		s.enter(Exited, time.Time{}, exit, exit.Reason()+took)
@@ -660,6 +1031,11 @@ func (s *step) decide() {
 		s.failures = 0
 	}
 	if s.spec.MaxFailures > 0 && s.failures >= s.spec.MaxFailures {
+		if s.scheduled() && !s.runAt.IsZero() {
+			s.forgetFailures()
+			s.startOrWaitAfter(exit, fmt.Sprintf("%s%s, given up", exit.Reason(), took))
+			return
+		}
 		var retry time.Time
 		message := exit.Reason() + took
 		if s.failures > 1 {
@@ -675,7 +1051,7 @@ func (s *step) decide() {
 	switch {
 	case linear:
 		s.shorts = s.failures
-	case exit.Uptime >= s.spec.Backoff.Reset && exit.Err == "":
+	case exit.Uptime >= s.spec.Backoff.Reset && exit.Err == "" && (s.counts || !s.spec.Ready.IsSet()):
 		s.shorts = 0
 	default:
 		s.shorts++
@@ -685,6 +1061,11 @@ func (s *step) decide() {
 	if wait > 0 {
 		message += fmt.Sprintf(", next try in %s (%s)", Duration(wait), ordinal(s.shorts+1))
 		s.enter(Backoff, s.now.Add(wait), exit, message)
+		return
+	}
+	if s.bound {
+		s.due = true
+		s.enter(Waiting, time.Time{}, exit, message+", held down, since what it requires is down")
 		return
 	}
 	s.restarts++
@@ -705,21 +1086,88 @@ func (u *Unit) wait() time.Duration {
 	}
 	wait := float64(b.Initial) * math.Pow(b.Factor, float64(u.shorts-2))
 	wait = min(wait, float64(b.Max)) // also tames +Inf
-	wait *= 1 + b.Jitter*(2*u.chance()-1)
+	wait *= 1 + b.Jitter*(2*u.outside.Chance()-1)
 	return time.Duration(min(max(wait, 0), float64(b.Max)))
 }
 
 func (u *Unit) forgetFailures() { u.shorts, u.failures = 0, 0 }
 
+// onTick does what is due.
+func (s *step) onTick() {
+	past := func(t time.Time) bool { return !t.IsZero() && !s.now.Before(t) }
+	if past(s.deadline) {
+		s.onDue()
+	}
+	if past(s.ping) {
+		s.abort("watchdog: no sign of life for " + Duration(s.spec.Watchdog))
+	}
+	if past(s.runAt) {
+		s.onRunDue()
+	}
+}
+
+// onRunDue begins the run whose time has come.
+func (s *step) onRunDue() {
+	at := s.runAt
+	s.plan()
+	when := at.Format("2006-01-02 15:04:05 MST")
+	late := s.now.Sub(at) > missed
+	if late && !s.spec.CatchUp {
+		s.do(Change{From: s.told, To: s.told, PID: s.pid, Warning: true, Message: "missed its run of " + when})
+		return
+	}
+	switch s.state {
+	case Waiting:
+		s.due = true
+		if late {
+			s.do(Change{From: Waiting, To: Waiting, Warning: true, Message: "missed its run of " + when + ", which begins now"})
+		}
+		if !s.hold {
+			s.start()
+		}
+	case Backoff:
+		s.due = true
+		s.forgetFailures()
+		s.startOrWait()
+	case Stopping, Draining, Starting, Running:
+		s.onOverlap("its run of " + when)
+	default:
+		s.impossible("Tick")
+	}
+}
+
+// onOverlap does what a program wants of a run that is due while another one is
+// under way.
+func (s *step) onOverlap(run string) {
+	switch s.spec.Overlap {
+	case spec.OverlapQueue:
+		s.due = true
+		s.do(Change{From: s.told, To: s.told, PID: s.pid, Warning: true, Message: run + " waits for the end of the one before it"})
+	case spec.OverlapKill:
+		s.again, s.due = true, true
+		if s.state != Stopping {
+			s.stop(false, "told to stop for "+run)
+		}
+	default:
+		s.do(Change{From: s.told, To: s.told, PID: s.pid, Warning: true, Message: "skipped " + run + ": the one before it is under way"})
+	}
+}
+
 // onDue does what the deadline of the state was for.
 func (s *step) onDue() {
 	switch s.state {
 	case Starting:
-		if s.spec.Type != spec.Task { // a task has to succeed, not to stay up
-			s.failures = 0
+		if s.spec.Ready.IsSet() {
+			s.fail("not ready within " + Duration(s.deadline.Sub(s.started)))
+			return
 		}
-		s.enter(Running, time.Time{}, nil, "running")
+		s.run("running")
 	case Backoff, Failed:
+		if s.bound {
+			s.due = true
+			s.enter(Waiting, time.Time{}, nil, "held down, since what it requires is down")
+			return
+		}
 		s.restarts++
 		s.start()
 	case Stopping:

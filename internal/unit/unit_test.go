@@ -20,8 +20,18 @@ var update = flag.Bool("update", false, "rewrite the files in testdata")
 
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// half is a chance that moves no wait.
-func half() float64 { return 0.5 }
+// still is an outside in which chance moves no wait. A schedule there is a
+// duration, at whose multiples since the epoch runs begin; "never" is @reboot.
+var still = Outside{
+	Chance: func() float64 { return 0.5 },
+	Next: func(p *spec.Program, after time.Time) time.Time {
+		every, err := time.ParseDuration(p.Schedule)
+		if err != nil {
+			return time.Time{}
+		}
+		return epoch.Add((after.Sub(epoch)/every + 1) * every)
+	},
+}
 
 // compare compares got with the golden file of that name, or rewrites it.
 func compare(t *testing.T, file, got string) {
@@ -57,7 +67,9 @@ func compare(t *testing.T, file, got string) {
 // as "1.5s ended exit 1"; the lines under it, indented, are what the unit does.
 //
 //	program KEY=VALUE …    a new unit, stopped
-//	up, down, down now, drain, restart, hold, unhold, tick
+//	up, down, down now, drain, restart, run, hold, bind, unhold, tick
+//	ready, unready, healthy, sick REASON, alive, trouble REASON, extend TIME,
+//	demanded, idle         facts, of the latest generation
 //	respec KEY=VALUE …     the program with these changed
 //	spawned PID, failed REASON, ended exit N, ended signal NAME, emptied, lost
 //	                       facts; "left" after an end: with something left behind;
@@ -92,11 +104,11 @@ func TestLives(t *testing.T) {
 				}
 				now := epoch.Add(d)
 				if keys, ok := strings.CutPrefix(rest, "program"); ok {
-					u = New(now, program(t, spec.New("web"), keys), half)
+					u = New(now, program(t, spec.New("web"), keys), still)
 					continue
 				}
 				if rest == "forgotten" {
-					u = Restore(remember(t, u), u.spec, half)
+					u = Restore(remember(t, u), u.spec, still)
 					continue
 				}
 				for _, a := range u.Step(now, parse(t, u, rest)) {
@@ -163,8 +175,34 @@ func parse(t testing.TB, u *Unit, line string) Event {
 		return Restart{}
 	case "hold":
 		return Hold{On: true}
+	case "bind":
+		return Hold{On: true, Bound: true}
 	case "unhold":
 		return Hold{}
+	case "run":
+		return RunNow{}
+	case "ready":
+		return Ready{Gen: gen}
+	case "unready":
+		return Unready{Gen: gen}
+	case "healthy":
+		return Checked{Gen: gen, OK: true}
+	case "sick":
+		return Checked{Gen: gen, Message: arg}
+	case "alive":
+		return KeepAlive{Gen: gen}
+	case "trouble":
+		return Trouble{Gen: gen, Message: arg}
+	case "extend":
+		by, err := time.ParseDuration(arg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return Extend{Gen: gen, By: by}
+	case "demanded":
+		return Demanded{}
+	case "idle":
+		return Idle{Gen: gen}
 	case "tick":
 		return Tick{}
 	case "respec":
@@ -234,6 +272,8 @@ func showAction(a Action) string {
 		return "kill"
 	case Leave:
 		return "leave what is left"
+	case Watch:
+		return "watch " + showWatching(a.For)
 	case Change:
 		text := fmt.Sprintf("say %s → %s: %s", a.From, a.To, a.Message)
 		if a.Warning {
@@ -247,13 +287,30 @@ func showAction(a Action) string {
 	panic(fmt.Sprintf("unknown action %T", a))
 }
 
+func showWatching(w Watching) string {
+	var words []string
+	for word, on := range map[string]bool{"readiness": w.Ready, "health": w.Health, "demand": w.Demand, "idleness": w.Idle} {
+		if on {
+			words = append(words, word)
+		}
+	}
+	slices.Sort(words)
+	return strings.Join(append(words, "")[:max(1, len(words))], " ")
+}
+
 func show(u *Unit) string {
 	text := u.state.String()
 	if u.phase != none {
 		text += ", " + u.phase.String()
 	}
-	if !u.deadline.IsZero() {
-		text += fmt.Sprintf(", due at %v", u.deadline.Sub(epoch))
+	if due := u.Deadline(); !due.IsZero() {
+		text += fmt.Sprintf(", due at %v", due.Sub(epoch))
+	}
+	if u.ready != (u.state == Running && !u.spec.IsTask()) && u.state != Draining {
+		text += fmt.Sprintf(", ready %t", u.ready)
+	}
+	if u.due {
+		text += ", to run"
 	}
 	if u.state == Stopping {
 		switch {
@@ -298,17 +355,28 @@ var places = []struct{ name, way string }{
 	{"exited", "respec restart=never; up; spawned 7; +2s tick; ended exit 0"},
 	{"done", "respec type=task; up; spawned 7; +2s tick; ended exit 0"},
 	{"failed", "respec max_failures=1; up; failed no such file"},
+	{"waiting, for its time", "respec schedule=10m; up"},
+	{"waiting, for its time, and held", "respec schedule=10m; hold; up; +10m tick"},
+	{"waiting, for a connection", "respec on_demand=yes; up"},
+	{"waiting, held down", "up; spawned 7; +1s tick; bind; ended exit 0"},
+	{"starting, alive, not ready", "respec ready.notify=yes; up; spawned 7"},
+	{"running, alive, ready and checked", "respec ready.notify=yes health.tcp=:80 watchdog=30s; up; spawned 7; ready"},
+	{"running, alive, by its schedule", "respec schedule=10m; up; +10m tick; spawned 7; +1s tick"},
+	{"running, alive, on demand", "respec on_demand=yes idle_timeout=1m; up; demanded; spawned 7; +1s tick"},
+	{"stopping, alive, still wanted", "respec ready.notify=yes; up; spawned 7; +1m tick"},
 	{"failed, tried again later", "respec max_failures=1 retry_failed=5m; up; failed no such file"},
 }
 
 var tableEvents = []string{"up", "down", "down now", "drain", "restart", "hold", "unhold", "respec stop_timeout=1s", "tick", "+1h tick",
 	"spawned 9", "failed no memory", "ended exit 0", "ended exit 1", "ended signal KILL", "ended exit 1 left", "ended unknown", "emptied", "lost", "resume",
+	"run", "bind", "ready", "unready", "healthy", "sick status 500", "alive", "trouble stuck", "extend 90s", "demanded", "idle",
+	"respec ready.tcp=:80 health.tcp=:80", "respec schedule=1h", "gen 99 ready",
 	"gen 99 spawned 9", "gen 99 failed no memory", "gen 99 ended exit 0", "gen 99 emptied"}
 
 // at returns a unit that has gone a way, and the time then.
 func at(t testing.TB, way string) (*Unit, time.Time) {
 	now := epoch
-	u := New(now, spec.New("web"), half)
+	u := New(now, spec.New("web"), still)
 	for _, line := range strings.Split(way, "; ") {
 		if line == "" {
 			continue
@@ -389,11 +457,14 @@ func FuzzLaws(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		now := epoch
-		u := New(now, spec.New("web"), half)
+		u := New(now, spec.New("web"), still)
 		step := func(ev Event) []Action {
 			free := u.phase == none
 			lone := u.spec.KillScope != spec.KillTree
 			actions := u.Step(now, ev)
+			if _, ok := ev.(Respec); ok {
+				actions = append(actions, u.Step(now, Hold{On: u.hold, Bound: u.bound})...)
+			}
 			for _, a := range actions {
 				if _, ok := a.(Leave); ok && !lone {
 					t.Fatalf("left alone, with kill_scope %s", u.spec.KillScope)
@@ -423,6 +494,18 @@ func FuzzLaws(f *testing.F) {
 			if !known[situation(u)] {
 				t.Fatalf("%q isn't in the table", situation(u))
 			}
+			if u.ready && u.state != Running && u.state != Draining {
+				t.Fatalf("ready, and %s", u.state)
+			}
+			if u.state == Waiting && !u.hold && !s0(u).waitsForOthers() {
+				t.Fatalf("waits for nothing")
+			}
+			if w := u.watch; w != (Watching{}) && (w.Demand != (u.phase == none) || w.Ready && u.state != Starting || w.Health && u.state != Running) {
+				t.Fatalf("%s, but is looked at for %s", situation(u), showWatching(w))
+			}
+			if !u.up && !u.runAt.IsZero() {
+				t.Fatalf("not wanted, and due at %v", u.runAt)
+			}
 			if (u.state == Stopped || u.state == Draining) && u.up {
 				t.Fatalf("wanted, and %s", u.state)
 			}
@@ -434,11 +517,11 @@ func FuzzLaws(f *testing.F) {
 		for _, b := range data {
 			now = now.Add(time.Duration(b>>5) * 300 * time.Millisecond)
 			gen := u.gen
-			if b%64 == 63 {
+			if b>>3 == 31 {
 				gen--
 			}
 			p := *u.spec
-			switch n := b % 24; n {
+			switch n := b % 32; n {
 			case 0:
 				step(Up{})
 			case 1, 2:
@@ -450,10 +533,31 @@ func FuzzLaws(f *testing.F) {
 			case 5, 6:
 				step(Hold{On: n == 5})
 			case 7, 8, 9:
-				if !u.deadline.IsZero() {
-					now = latest(now, u.deadline)
+				if due := u.Deadline(); !due.IsZero() {
+					now = latest(now, due)
 				}
 				step(Tick{})
+			case 24:
+				step([]Event{Ready{gen}, Unready{gen}, Ready{gen}, Extend{gen, time.Second}, KeepAlive{gen}, Says{gen, "x"}, Trouble{gen, "x"}, Idle{gen}}[b>>5])
+			case 25, 26:
+				step(Checked{Gen: gen, OK: n == 25})
+			case 27:
+				step(Hold{On: true, Bound: true})
+			case 28:
+				p.Ready.Notify, p.Ready.Timeout = b>>7 == 1, time.Duration(b>>5%4)*time.Second
+				p.Health.TCP = strings.Repeat("x", int(b>>6%2))
+				p.Watchdog = time.Duration(b>>5) * time.Second
+				step(Respec{&p})
+			case 29:
+				p.Schedule = []string{"", "1s", "never", "1h"}[b>>6]
+				p.OnDemand = b>>5%2 == 1
+				p.CatchUp = b>>6%2 == 1
+				p.Overlap = []spec.Overlap{spec.OverlapSkip, spec.OverlapQueue, spec.OverlapKill, spec.OverlapSkip}[b>>5%4]
+				step(Respec{&p})
+			case 30:
+				step(RunNow{})
+			case 31:
+				step(Demanded{})
 			case 10, 11:
 				step(Spawned{Gen: gen, PID: 1})
 			case 12:
@@ -476,7 +580,7 @@ func FuzzLaws(f *testing.F) {
 			case 21:
 				step(Lost{Gen: gen})
 			case 22, 23: // the owner dies, and another one resumes
-				u = Restore(remember(t, u), u.spec, half)
+				u = Restore(remember(t, u), u.spec, still)
 				if n == 23 {
 					step(Resume{})
 				}
@@ -514,6 +618,8 @@ func FuzzLaws(f *testing.F) {
 	})
 }
 
+func s0(u *Unit) *step { return &step{Unit: u} }
+
 // latest returns the later of two times.
 func latest(a, b time.Time) time.Time {
 	if b.After(a) {
@@ -526,7 +632,7 @@ func latest(a, b time.Time) time.Time {
 // their growth, their bounds whatever chance says, and their end.
 func TestWait(t *testing.T) {
 	for _, chance := range []float64{0, 0.5, 0.999999} {
-		u := New(epoch, spec.New("web"), func() float64 { return chance })
+		u := New(epoch, spec.New("web"), Outside{Chance: func() float64 { return chance }})
 		want := 100 * time.Millisecond
 		for u.shorts = 0; u.shorts < 2000; u.shorts++ {
 			got := u.wait()
@@ -545,7 +651,7 @@ func TestWait(t *testing.T) {
 	}
 	p := spec.New("web")
 	p.Backoff.Initial = 0
-	u := New(epoch, p, half)
+	u := New(epoch, p, still)
 	for _, u.shorts = range []int{1, 2, 3, 2000} {
 		if got := u.wait(); got != 0 {
 			t.Errorf("with backoff.initial = 0, after %d short runs: %v", u.shorts, got)
@@ -559,12 +665,12 @@ func TestUnknownEventPanics(t *testing.T) {
 			t.Error("an unknown event is not refused")
 		}
 	}()
-	New(epoch, spec.New("web"), half).Step(epoch, nil)
+	New(epoch, spec.New("web"), still).Step(epoch, nil)
 }
 
 // TestView checks what a unit tells of itself along a life.
 func TestView(t *testing.T) {
-	u := New(epoch, spec.New("web"), half)
+	u := New(epoch, spec.New("web"), still)
 	u.Step(epoch, Up{})
 	u.Step(epoch.Add(time.Second), Spawned{Gen: 1, PID: 7})
 	if u.Gone() || !u.Up() || u.PID() != 7 || u.Gen() != 1 || !u.Started().Equal(epoch.Add(time.Second)) || u.Last() != nil {
