@@ -188,6 +188,8 @@ func (n *schemaNode) words() string {
 		return `an octal mode, as "660"`
 	case n.Type == "string":
 		return "a string"
+	case n.Type == "boolean":
+		return "yes or no"
 	case n.Type == "object":
 		return "a table of keys of a program"
 	}
