@@ -214,6 +214,7 @@ type entry struct {
 	waiting bool       // the unit was told last that its start has to wait
 	bound   bool       // and that it is held down
 	rolling rolling    // its part in the rolling restart of its program
+	rollGen uint64     // the generation that its turn in it ends
 	message string     // of the last change
 	waits   []wait
 	heapPos int  // in due; -1: not there
@@ -439,6 +440,7 @@ func (e *Engine) adopt(p *program, s *spec.Program) (starts []*entry) {
 		e.changed(n)
 		if s.Rolling && !enabled && !back && s.Enabled && n.manual != wantDown && n.unit.Up() && !n.unit.Gone() && n.outdated() {
 			e.enroll(n)
+			e.do(Configure{ID: n.id, Name: n.name, Spec: n.unit.Spec()}) // it may be named otherwise now
 			continue
 		}
 		e.respec(n)
@@ -703,7 +705,7 @@ func (e *Engine) hold(n *entry, ev unit.Event) {
 
 // tell tells a unit one event and turns its actions into effects and events.
 func (e *Engine) tell(n *entry, ev unit.Event) {
-	before, ready, health := n.unit.State(), n.unit.Ready(), n.unit.Health()
+	before, ready, health, gen := n.unit.State(), n.unit.Ready(), n.unit.Health(), n.unit.Gen()
 	actions := n.unit.Step(e.now, ev)
 	switch ev.(type) {
 	case unit.KeepAlive: // often, and nothing that a later owner must know
@@ -740,7 +742,7 @@ func (e *Engine) tell(n *entry, ev unit.Event) {
 	}
 	e.schedule(n)
 	e.checkWaits(n)
-	if n.unit.State() != before || n.unit.Ready() != ready {
+	if n.unit.State() != before || n.unit.Ready() != ready || n.unit.Gen() != gen {
 		e.rested = e.rested || n.unit.State().AtRest()
 		if p := n.program; len(p.after) > 0 || len(p.before) > 0 || p.leavers > 0 || p.roll != nil {
 			e.touch(p)
@@ -824,7 +826,7 @@ func (e *Engine) outcome(n *entry, w wait) (done, ok bool, message string) {
 		}
 		return false, false, ""
 	}
-	if n.held != nil || n.rolling == rollQueued {
+	if n.held != nil || n.rolling == rollQueued || n.rolling == rollBusy && n.unit.Gen() == w.gen {
 		return false, false, ""
 	}
 	switch state {
@@ -848,7 +850,7 @@ func (e *Engine) outcome(n *entry, w wait) (done, ok bool, message string) {
 		switch {
 		case n.waiting:
 			if failed := n.program.failedBefore(); failed != nil {
-				return true, false, "waits for " + failed.name + ", which is " + failed.unit.State().String() + ": " + failed.message
+				return true, false, fmt.Sprintf("waits for %s (%s: %s)", failed.name, failed.unit.State(), failed.message)
 			}
 		case w.verb == RunNow && n.unit.Gen() == w.gen:
 		case w.verb == RunNow && n.unit.Last() != nil:

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"os"
@@ -36,10 +37,11 @@ var still = unit.Outside{
 // lines under it, indented, are what comes of it.
 //
 //	set NAME KEY=VALUE …; NAME …     a wanted world; "[tend] exit_when=…" is the daemon
-//	start, stop, restart PATTERN     a command; "nowait" behind it
+//	start, stop, restart, run PATTERN     a command; "nowait" or "rolling" behind it
 //	signal SIG PATTERN, cancel N
 //	spawned NAME, failed NAME REASON, ended NAME exit N [left], ended NAME signal SIG,
-//	emptied NAME                     facts, of the latest generation
+//	emptied NAME, ready NAME, sick NAME REASON, demanded NAME
+//	                                 facts, of the latest generation
 //	up NAME …                        spawned, and a tick when min_uptime has passed
 //	tick, shutdown, shutdown now
 //	show                             nothing but a look at all instances
@@ -107,10 +109,11 @@ func (p *player) play(line string) {
 	switch verb {
 	case "set":
 		p.step(now, Desired{Set: parseSet(p.t, arg)})
-	case "start", "stop", "restart":
+	case "start", "stop", "restart", "run":
 		pattern, noWait := strings.CutSuffix(arg, " nowait")
+		pattern, rolling := strings.CutSuffix(pattern, " rolling")
 		p.cmd++
-		p.step(now, Act{Cmd: p.cmd, Verb: Verb(verb), Pattern: pattern, NoWait: noWait})
+		p.step(now, Act{Cmd: p.cmd, Verb: Verb(verb), Pattern: pattern, NoWait: noWait, Rolling: rolling})
 	case "signal":
 		name, pattern, _ := strings.Cut(arg, " ")
 		sig, err := spec.ParseSignal(name)
@@ -142,7 +145,7 @@ func (p *player) play(line string) {
 			p.fact(now, name, "spawned")
 		}
 		p.step(now.Add(time.Second), Tick{})
-	case "spawned", "failed", "ended", "emptied":
+	case "spawned", "failed", "ended", "emptied", "ready", "sick", "demanded":
 		name, more, _ := strings.Cut(arg, " ")
 		p.fact(now, name, verb+" "+more)
 	default:
@@ -166,6 +169,12 @@ func (p *player) fact(now time.Time, name, what string) {
 			ev = unit.SpawnFailed{Gen: v.Gen, Err: strings.Join(words[1:], " ")}
 		case "emptied":
 			ev = unit.Emptied{Gen: v.Gen}
+		case "ready":
+			ev = unit.Ready{Gen: v.Gen}
+		case "sick":
+			ev = unit.Checked{Gen: v.Gen, Message: strings.Join(words[1:], " ")}
+		case "demanded":
+			ev = unit.Demanded{}
 		case "ended":
 			ended := unit.Ended{Gen: v.Gen, Left: words[len(words)-1] == "left"}
 			if words[1] == "signal" {
@@ -191,7 +200,10 @@ func parseSet(t testing.TB, text string) *spec.Set {
 			continue
 		}
 		if words[0] == "[tend]" {
-			set.Daemon.ExitWhen = strings.TrimPrefix(words[1], "exit_when=")
+			if when, ok := strings.CutPrefix(words[1], "exit_when="); ok {
+				set.Daemon.ExitWhen = when
+			}
+			set.Daemon.Rollback = words[1] == "rollback=yes"
 			continue
 		}
 		p := spec.New(words[0])
@@ -257,6 +269,17 @@ func showEffect(f Effect, names map[ID]string) string {
 		return "configure " + f.Name
 	case Forget:
 		return "forget " + f.Name
+	case Watch:
+		var words []string
+		for _, what := range []struct {
+			name string
+			on   bool
+		}{{"readiness", f.For.Ready}, {"health", f.For.Health}, {"demand", f.For.Demand}, {"idleness", f.For.Idle}} {
+			if what.on {
+				words = append(words, what.name)
+			}
+		}
+		return "watch " + names[f.ID] + " for " + cmp.Or(strings.Join(words, ", "), "nothing")
 	case Kernel:
 		switch a := f.Action.(type) {
 		case unit.Signal:

@@ -26,6 +26,7 @@ type Record struct {
 	Waiting bool        `json:"waiting,omitempty"` // the unit was told last that its start has to wait
 	Bound   bool        `json:"bound,omitempty"`   // and that it is held down
 	Rolling string      `json:"rolling,omitempty"` // "queued" or "busy": its part in a rolling restart
+	RollGen uint64      `json:"roll_gen,omitempty"`
 	Message string      `json:"message,omitempty"`
 	Unit    unit.Memory `json:"unit"`
 }
@@ -139,7 +140,7 @@ func Restore(now time.Time, outside unit.Outside, past Past) (*Engine, []ID) {
 func (e *Engine) restore(p *program, r *Record) ID {
 	e.lastID++
 	n := &entry{id: e.lastID, program: p, index: r.Index, name: r.Name, manual: manualOf(r.Manual), leaving: r.Leaving,
-		waiting: r.Waiting, bound: r.Bound, rolling: rollingOf(r.Rolling), message: r.Message, heapPos: -1}
+		waiting: r.Waiting, bound: r.Bound, rolling: rollingOf(r.Rolling), rollGen: r.RollGen, message: r.Message, heapPos: -1}
 	n.unit = unit.Restore(r.Unit, p.spec.Instance(r.Index), e.outside)
 	switch r.Held {
 	case "down":
@@ -230,7 +231,7 @@ func (e *Engine) save() {
 
 func (n *entry) record() Record {
 	r := Record{Program: n.program.spec.Name, Index: n.index, Name: n.name, Manual: n.manual.String(), Leaving: n.leaving,
-		Waiting: n.waiting, Bound: n.bound, Rolling: n.rolling.String(), Message: n.message, Unit: n.unit.Memory()}
+		Waiting: n.waiting, Bound: n.bound, Rolling: n.rolling.String(), RollGen: n.rollGen, Message: n.message, Unit: n.unit.Memory()}
 	switch n.held.(type) {
 	case unit.Down:
 		r.Held = "down"

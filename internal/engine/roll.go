@@ -37,7 +37,7 @@ func (e *Engine) enroll(n *entry) {
 	if n.rolling == rollQueued {
 		return
 	}
-	e.leaveRoll(n)
+	e.takeOut(n)
 	p := n.program
 	if p.roll == nil {
 		p.roll = new(roll)
@@ -48,20 +48,25 @@ func (e *Engine) enroll(n *entry) {
 	e.touch(p)
 }
 
-// leaveRoll takes an instance out of a rolling restart; it has its program's spec
-// then.
-func (e *Engine) leaveRoll(n *entry) {
+// takeOut takes an instance out of a rolling restart.
+func (e *Engine) takeOut(n *entry) {
+	if n.rolling == rollNone {
+		return
+	}
 	is := func(m *entry) bool { return m == n }
 	if r := n.program.roll; r != nil {
 		r.queue, r.busy = slices.DeleteFunc(r.queue, is), slices.DeleteFunc(r.busy, is)
 	}
-	was := n.rolling
 	n.rolling = rollNone
-	if was != rollNone {
-		e.changed(n)
-		e.touch(n.program)
-	}
-	if was != rollBusy && n.outdated() {
+	e.changed(n)
+	e.touch(n.program)
+}
+
+// leaveRoll takes an instance out of a rolling restart and gives it the spec of
+// its program, which it may have been spared.
+func (e *Engine) leaveRoll(n *entry) {
+	e.takeOut(n)
+	if n.outdated() {
 		e.respec(n)
 		if n.unit.State() == unit.Waiting {
 			e.tellHoldAnew(n)
@@ -77,6 +82,9 @@ func (e *Engine) advance(p *program) {
 	}
 	for _, n := range slices.Clone(r.busy) {
 		switch state := n.unit.State(); {
+		case n.unit.Gen() > n.rollGen+1 && !n.unit.Ready(): // its first start has failed
+			e.endRoll(p, n)
+			return
 		case state == unit.Starting, state == unit.Stopping && n.unit.Up(), n.held != nil:
 			continue // on its way
 		case state == unit.Running && !n.unit.Ready() && !n.unit.Spec().IsTask():
@@ -96,7 +104,7 @@ func (e *Engine) advance(p *program) {
 			continue
 		}
 		r.busy = append(r.busy, n)
-		n.rolling = rollBusy
+		n.rolling, n.rollGen = rollBusy, n.unit.Gen()
 		e.changed(n)
 		e.respec(n)
 		e.request(n, unit.Restart{})

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 
 	"tend/internal/event"
 	"tend/internal/spec"
@@ -12,8 +13,14 @@ import (
 // become ready.
 type trial struct {
 	before  *spec.Set
-	open    map[*entry]uint64 // those that have yet to become ready, with their generation before the reload
-	culprit *entry            // did not; nil: none yet
+	open    []tried
+	culprit *entry // did not; nil: none yet
+}
+
+// tried is an instance that has yet to become ready.
+type tried struct {
+	*entry
+	gen uint64 // its generation before the reload
 }
 
 // onReload makes set the wanted world, on trial where it asks for that.
@@ -24,7 +31,7 @@ func (e *Engine) onReload(set *spec.Set) {
 	if !set.Daemon.Rollback || e.stopping || len(before.Programs) == 0 || e.set != set {
 		return
 	}
-	t := &trial{before: before, open: make(map[*entry]uint64)}
+	t := &trial{before: before}
 	for _, p := range e.order {
 		old := before.Program(p.spec.Name)
 		if p.leaving || old != nil && !spec.NeedsRestart(spec.Changes(old, p.spec)) && old.Enabled == p.spec.Enabled && old.Instances >= p.spec.Instances {
@@ -32,7 +39,7 @@ func (e *Engine) onReload(set *spec.Set) {
 		}
 		for _, n := range p.entries {
 			if n.wanted() && !n.leaving {
-				t.open[n] = n.unit.Gen()
+				t.open = append(t.open, tried{n, n.unit.Gen()})
 			}
 		}
 	}
@@ -49,28 +56,31 @@ func (e *Engine) checkTrial() {
 	if t == nil || t.culprit != nil || e.stopping {
 		return
 	}
-	for n, gen := range t.open {
-		switch state := n.unit.State(); {
-		case n.leaving || !n.wanted() || e.entries[n.id] != n:
-			delete(t.open, n) // somebody has other wishes
-		case n.rolling != rollNone || n.held != nil:
-		case state == unit.Backoff && n.unit.Gen() > gen, state == unit.Failed && n.unit.Gen() > gen, state == unit.Exited && !n.unit.Last().Success:
-			t.culprit = n
-			return
-		case n.program.roll == nil && n.program.spec.Rolling && n.outdated(): // the roll ended before its turn
-			t.culprit = n
-			return
-		case state == unit.Starting && n.unit.Last() != nil && n.unit.Gen() > gen+1: // started again at once
-			t.culprit = n
-			return
-		case state == unit.Running && (n.unit.Ready() || n.unit.Spec().IsTask()) && !n.outdated(),
-			state == unit.Done, state == unit.Exited, state == unit.Waiting && !n.waiting:
-			delete(t.open, n)
-		}
-	}
-	if len(t.open) == 0 {
+	t.open = slices.DeleteFunc(t.open, func(n tried) bool { return t.culprit == nil && e.proven(n) })
+	if len(t.open) == 0 && t.culprit == nil {
 		e.trial = nil
 	}
+}
+
+// proven reports whether an instance has become ready, or nobody waits for that
+// any more. One that will not is the trial's culprit.
+func (e *Engine) proven(n tried) bool {
+	began := n.unit.Gen() > n.gen
+	switch state := n.unit.State(); {
+	case n.leaving || !n.wanted() || e.entries[n.id] != n.entry:
+		return true // somebody has other wishes
+	case n.rolling != rollNone || n.held != nil:
+		return false
+	case began && (state == unit.Backoff || state == unit.Failed),
+		state == unit.Exited && !n.unit.Last().Success,
+		n.program.roll == nil && n.program.spec.Rolling && n.outdated(), // the roll ended before its turn
+		state == unit.Starting && n.unit.Gen() > n.gen+1:                // started again at once
+		e.trial.culprit = n.entry
+		return false
+	case state == unit.Running:
+		return (n.unit.Ready() || n.unit.Spec().IsTask()) && !n.outdated()
+	}
+	return n.unit.State() == unit.Waiting && !n.waiting || n.unit.State() == unit.Done || n.unit.State() == unit.Exited
 }
 
 // rollBack goes back to what was wanted before a reload.
