@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"tend/internal/cron"
 	"tend/internal/spec"
 )
 
@@ -131,16 +130,7 @@ func (l *load) apply() *spec.Set {
 
 // check reports what is wrong with the set as a whole.
 func (l *load) check(set *spec.Set, byName map[string]*section) {
-	problems := spec.Check(set)
-	for _, p := range set.Programs {
-		if p.Schedule == "" {
-			continue
-		}
-		if _, err := cron.Parse(p.Schedule, p.Timezone); err != nil {
-			problems = append(problems, spec.Problem{Program: p.Name, Key: "schedule", Message: err.Error(), Hint: `write it as "30 4 * * mon-fri", "@daily" or "@every 90m"`})
-		}
-	}
-	for _, p := range problems {
+	for _, p := range append(spec.Check(set), checkValues(set)...) {
 		s, program := l.settings, "tend"
 		if p.Program != "" {
 			s, program = byName[p.Program], p.Program

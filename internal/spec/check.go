@@ -2,10 +2,7 @@ package spec
 
 import (
 	"fmt"
-	"net"
-	"net/url"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -131,66 +128,32 @@ func Check(s *Set) []Problem {
 	return problems
 }
 
-// checkProbes finds what is wrong with the ways to be ready and healthy.
+// checkProbes finds ways to be ready, or healthy, that contradict each other.
 func checkProbes(p *Program, say func(p *Program, key, hint, format string, args ...any)) {
-	number := func(s string) string { return strings.ReplaceAll(s, InstanceMark, "0") }
-	for _, at := range []struct {
-		key             string
-		http, tcp, grpc string
-		exec            Command
-	}{
-		{"ready", p.Ready.HTTP, p.Ready.TCP, p.Ready.GRPC, p.Ready.Exec},
-		{"health", p.Health.HTTP, p.Health.TCP, p.Health.GRPC, p.Health.Exec},
-	} {
+	for _, probe := range []struct {
+		table, what string
+		isSet       bool
+	}{{"ready", "ready", p.Ready.IsSet()}, {"health", "healthy", p.Health.IsSet()}} {
+		if !probe.isSet {
+			continue
+		}
 		var ways []string
-		if at.http != "" {
-			ways = append(ways, at.key+".http")
-			if u, err := url.Parse(number(at.http)); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-				say(p, at.key+".http", "write it as http://127.0.0.1:8000/health", "%q is not a URL to ask", Show(at.http))
+		for _, way := range []string{"http", "tcp", "grpc", "exec", "log", "notify", "fd"} {
+			if f := FieldOf(probe.table + "." + way); f != nil && !f.equal(p, noProbes) {
+				ways = append(ways, f.Key)
 			}
 		}
-		for way, address := range map[string]string{".tcp": at.tcp, ".grpc": at.grpc} {
-			if address == "" {
-				continue
-			}
-			ways = append(ways, at.key+way)
-			target := number(address)
-			if way == ".grpc" && !strings.HasPrefix(target, "unix:") {
-				target, _, _ = strings.Cut(target, "/")
-			}
-			if path, unix := strings.CutPrefix(target, "unix:"); unix && path != "" {
-				continue
-			}
-			if _, port, err := net.SplitHostPort(target); err != nil || port == "" {
-				say(p, at.key+way, "write it as 127.0.0.1:8000 or unix:/run/x.sock", "%q is not an address", Show(address))
-			}
-		}
-		if !at.exec.IsZero() {
-			ways = append(ways, at.key+".exec")
-		}
-		if at.key == "ready" {
-			if p.Ready.Log != "" {
-				ways = append(ways, "ready.log")
-				if _, err := regexp.Compile(p.Ready.Log); err != nil {
-					say(p, "ready.log", "see the syntax of RE2", "%q is not a regular expression: %s", p.Ready.Log, err)
-				}
-			}
-			if p.Ready.Notify {
-				ways = append(ways, "ready.notify")
-			}
-			if p.Ready.FD.Set {
-				ways = append(ways, "ready.fd")
-			}
-		}
-		slices.Sort(ways)
 		if len(ways) > 1 {
-			say(p, ways[1], "keep one of them", "only one way says whether it is %s, but there are %s", map[string]string{"ready": "ready", "health": "healthy"}[at.key], strings.Join(ways, ", "))
+			say(p, ways[1], "keep one of them", "only one way says whether it is %s, but there are %s", probe.what, strings.Join(ways, ", "))
 		}
-		if len(ways) > 0 && p.Type == Task {
-			say(p, ways[0], "", "a task is ready when it is done: %s has no meaning for it", at.key)
+		if p.Type == Task {
+			say(p, ways[0], "", "a task is ready when it is done: %s has no meaning for it", probe.table)
 		}
 	}
 }
+
+// noProbes has none of the ways to be ready or healthy.
+var noProbes = New("")
 
 // sharedLogs finds files that two instances write, without saying that it is
 // meant: nobody can tell their lines apart.

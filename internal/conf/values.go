@@ -1,0 +1,83 @@
+package conf
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"regexp"
+	"strings"
+
+	"tend/internal/cron"
+	"tend/internal/spec"
+)
+
+// checkValues finds values that somebody else will have to make sense of, and
+// can't: URLs, addresses, regular expressions, schedules.
+func checkValues(set *spec.Set) []spec.Problem {
+	var problems []spec.Problem
+	for _, p := range set.Programs {
+		for _, v := range []struct {
+			key, value, hint string
+			check            func(string) error
+		}{
+			{"ready.http", p.Ready.HTTP, hintURL, checkURL},
+			{"health.http", p.Health.HTTP, hintURL, checkURL},
+			{"ready.tcp", p.Ready.TCP, hintAddress, checkAddress},
+			{"health.tcp", p.Health.TCP, hintAddress, checkAddress},
+			{"ready.grpc", p.Ready.GRPC, hintAddress, checkService},
+			{"health.grpc", p.Health.GRPC, hintAddress, checkService},
+			{"ready.log", p.Ready.Log, "see the syntax of RE2", checkExpression},
+			{"schedule", p.Schedule, `write it as "30 4 * * mon-fri", "@daily" or "@every 90m"`,
+				func(s string) error { _, err := cron.Parse(s, p.Timezone); return err }},
+		} {
+			if v.value == "" {
+				continue
+			}
+			if err := v.check(strings.ReplaceAll(v.value, spec.InstanceMark, "0")); err != nil {
+				problems = append(problems, spec.Problem{Program: p.Name, Key: v.key, Message: err.Error(), Hint: v.hint})
+			}
+		}
+	}
+	return problems
+}
+
+const (
+	hintURL     = "write it as http://127.0.0.1:8000/health"
+	hintAddress = "write it as 127.0.0.1:8000 or unix:/run/x.sock"
+)
+
+func checkURL(s string) error {
+	if u, err := url.Parse(s); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return fmt.Errorf("%q is not a URL to ask", s)
+	}
+	return nil
+}
+
+// checkAddress checks host:port, or unix:PATH.
+func checkAddress(s string) error {
+	if path, unix := strings.CutPrefix(s, "unix:"); unix {
+		if path == "" {
+			return fmt.Errorf("%q has no path", s)
+		}
+		return nil
+	}
+	if _, port, err := net.SplitHostPort(s); err != nil || port == "" {
+		return fmt.Errorf("%q is not an address", s)
+	}
+	return nil
+}
+
+// checkService checks an address with the name of a service behind it, or none.
+func checkService(s string) error {
+	if !strings.HasPrefix(s, "unix:") {
+		s, _, _ = strings.Cut(s, "/")
+	}
+	return checkAddress(s)
+}
+
+func checkExpression(s string) error {
+	if _, err := regexp.Compile(s); err != nil {
+		return fmt.Errorf("%q is not a regular expression: %w", s, err)
+	}
+	return nil
+}
