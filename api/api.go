@@ -39,6 +39,7 @@ type Instance struct {
 	LastExit      *Exit      `json:"last_exit"`
 	CPUPercent    *float64   `json:"cpu_percent"`       // null where it isn't measured
 	MemoryBytes   *int64     `json:"memory_bytes"`      // null where it isn't measured
+	Usage         *Usage     `json:"usage,omitempty"`   // of a program's full view
 	NextRun       *time.Time `json:"next_run"`          // the next start: of a schedule, or the end of a backoff
 	Idle          bool       `json:"idle,omitempty"`    // waits for its time or a connection, and for nothing else
 	Message       string     `json:"message,omitempty"` // why it is so: what it waits for, what failed
@@ -60,6 +61,20 @@ func (i Instance) Up() bool {
 		return i.LastExit != nil && i.LastExit.Success
 	}
 	return false
+}
+
+// Usage is what all processes of an instance use. What is null couldn't be read.
+type Usage struct {
+	CPUSeconds        float64 `json:"cpu_seconds"`
+	Processes         int     `json:"processes"`
+	Threads           int     `json:"threads"`
+	ResidentBytes     int64   `json:"resident_bytes"`     // what they share counts for each
+	ProportionalBytes *int64  `json:"proportional_bytes"` // what they share is divided (PSS)
+	CgroupBytes       *int64  `json:"cgroup_bytes"`       // as the kernel counts it, with the page cache
+	CgroupPeakBytes   *int64  `json:"cgroup_peak_bytes"`
+	Descriptors       *int64  `json:"descriptors"`
+	ReadBytes         *int64  `json:"read_bytes"` // fetched from storage
+	WrittenBytes      *int64  `json:"written_bytes"`
 }
 
 // Exit says how a run ended.

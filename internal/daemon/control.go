@@ -11,6 +11,7 @@ import (
 	"tend/internal/logs"
 	"tend/internal/server"
 	"tend/internal/spec"
+	"tend/internal/usage"
 )
 
 // control is the daemon as the server sees it.
@@ -19,11 +20,21 @@ type control struct{ d *Daemon }
 var _ server.Control = control{}
 
 func (c control) Instances(ctx context.Context) ([]api.Instance, error) {
-	return ask(ctx, c.d, c.d.view)
+	var trees []usage.Tree
+	list, err := ask(ctx, c.d, func() []api.Instance {
+		trees = c.d.trees()
+		return c.d.view()
+	})
+	if err == nil {
+		c.d.measure(list, trees, false)
+	}
+	return list, err
 }
 
 func (c control) Program(ctx context.Context, name string) (*api.Program, error) {
+	var trees []usage.Tree
 	p, err := ask(ctx, c.d, func() (p *api.Program) {
+		trees = c.d.trees()
 		for _, i := range c.d.view() {
 			if i.Program != name && i.Name != name {
 				continue
@@ -48,6 +59,9 @@ func (c control) Program(ctx context.Context, name string) (*api.Program, error)
 	})
 	if err == nil && p == nil {
 		err = &api.Error{Kind: api.KindNotFound, Message: fmt.Sprintf("no program is named %q", name)}
+	}
+	if p != nil {
+		c.d.measure(p.Instances, trees, true)
 	}
 	return p, err
 }

@@ -35,6 +35,7 @@ import (
 	"tend/internal/server"
 	"tend/internal/spec"
 	"tend/internal/unit"
+	"tend/internal/usage"
 )
 
 // Options say what to run.
@@ -99,6 +100,7 @@ type Daemon struct {
 	events  *event.Log
 	host    *proc.Host
 	capture *logs.Capture
+	usage   *usage.Sampler // nil: there is no /proc
 	server  *server.Server
 	wire    *wire // nil: not a configuration of supervisord's
 	say     *sayer
@@ -317,6 +319,7 @@ func (d *Daemon) open() (*spec.Set, error) {
 	if d.host, err = proc.Open(d.hostConfig()); err != nil {
 		return nil, err
 	}
+	d.usage, _ = usage.New()       // without a /proc nothing is measured
 	d.engine = engine.New(outside) // until restore
 	if err := d.openWire(); err != nil {
 		return nil, err

@@ -27,6 +27,7 @@ var rooms = map[string]string{
 	"internal/spec":          "",
 	"internal/conf":          "internal/spec internal/svconf internal/cron",
 	"internal/cron":          "",
+	"internal/usage":         "",
 	"internal/svconf":        "",
 	"internal/xmlrpc":        "",
 	"internal/supervisorctl": "internal/xmlrpc",
@@ -38,7 +39,7 @@ var rooms = map[string]string{
 	"internal/health":        "internal/spec",
 	"internal/guard":         "",
 	"internal/ledger":        "internal/fault",
-	"internal/daemon":        "internal/fault internal/engine internal/unit internal/conf internal/proc internal/logs internal/health internal/ledger internal/guard internal/event internal/spec internal/cron internal/server internal/supervisord internal/svconf api",
+	"internal/daemon":        "internal/fault internal/engine internal/unit internal/conf internal/proc internal/logs internal/health internal/ledger internal/guard internal/event internal/spec internal/cron internal/usage internal/server internal/supervisord internal/svconf api",
 	"internal/server":        "api internal/event internal/logs web",
 	"internal/supervisord":   "api internal/event internal/logs internal/xmlrpc internal/svconf",
 	"internal/cli":           "api",
@@ -59,6 +60,7 @@ var modules = map[string]string{
 	"golang.org/x/term":               "internal/cli internal/supervisorctl", // the two that sit at a terminal
 	"github.com/pelletier/go-toml":    "internal/conf",
 	"github.com/robfig/cron":          "internal/cron",
+	"github.com/prometheus/procfs":    "internal/usage",
 	"github.com/adhocore/gronx":       "",                                                                                                          // a second opinion
 	"golang.org/x/sys":                "internal/proc internal/logs internal/daemon internal/guard internal/ledger internal/doctor cmd/tend bench", // system calls that the standard library lacks
 	"github.com/google/go-cmp":        "",

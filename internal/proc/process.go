@@ -36,6 +36,9 @@ type Process struct {
 // process group. It may belong to another process after Ended.
 func (p *Process) Pid() int { return int(p.pid) }
 
+// Cgroup returns the folder of the tree's cgroup, "" where it has none.
+func (p *Process) Cgroup() string { return p.cgroup }
+
 // Signal sends sig to the leader. It returns os.ErrProcessDone after its end.
 func (p *Process) Signal(sig syscall.Signal) error {
 	p.learn()
