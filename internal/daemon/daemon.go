@@ -31,6 +31,7 @@ import (
 	"tend/internal/guard"
 	"tend/internal/ledger"
 	"tend/internal/logs"
+	"tend/internal/metrics"
 	"tend/internal/proc"
 	"tend/internal/server"
 	"tend/internal/spec"
@@ -101,6 +102,7 @@ type Daemon struct {
 	host    *proc.Host
 	capture *logs.Capture
 	usage   *usage.Sampler // nil: there is no /proc
+	metrics *metrics.Set
 	server  *server.Server
 	wire    *wire // nil: not a configuration of supervisord's
 	say     *sayer
@@ -306,6 +308,7 @@ func (d *Daemon) open() (*spec.Set, error) {
 			d.files = d.load() // which says what is wrong, and what to watch
 		}
 	}
+	d.metrics = metrics.New(d.opts.Version, d.figures)
 	d.events = event.NewLog(eventsKept, max(d.lastEvent, d.past.events), d.heldEvents...)
 	d.heldEvents = nil
 	d.savedEvents = d.events.Last()
@@ -319,7 +322,7 @@ func (d *Daemon) open() (*spec.Set, error) {
 	if d.host, err = proc.Open(d.hostConfig()); err != nil {
 		return nil, err
 	}
-	d.usage, _ = usage.New()       // without a /proc nothing is measured
+	d.usage, _ = usage.New() // without a /proc nothing is measured
 	d.engine = engine.New(outside) // until restore
 	if err := d.openWire(); err != nil {
 		return nil, err
@@ -414,7 +417,7 @@ func (d *Daemon) listen(settings spec.Daemon) (*net.UnixListener, error) {
 
 // serve begins to answer on l.
 func (d *Daemon) serve(l *net.UnixListener) {
-	d.server = server.New(server.Config{Control: control{d}, Events: d.events})
+	d.server = server.New(server.Config{Control: control{d}, Events: d.events, Metrics: d.metrics.Handler()})
 	d.listener = l
 	l.SetUnlinkOnClose(false)
 	go d.server.Serve(l)
@@ -565,6 +568,7 @@ func (d *Daemon) tell(events ...event.Event) {
 		}
 	}
 	d.events.Append(events...)
+	d.metrics.Observe(events...)
 	d.say.events(events)
 }
 

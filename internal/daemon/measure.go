@@ -1,9 +1,11 @@
 package daemon
 
 import (
+	"context"
 	"math"
 
 	"tend/api"
+	"tend/internal/metrics"
 	"tend/internal/usage"
 )
 
@@ -50,6 +52,27 @@ func (d *Daemon) measure(list []api.Instance, trees []usage.Tree, details bool) 
 			list[i].Usage = usageView(u)
 		}
 	}
+}
+
+// figures returns how things are, for Prometheus.
+func (d *Daemon) figures(ctx context.Context) (s metrics.Snapshot, err error) {
+	var trees []usage.Tree
+	s, err = ask(ctx, d, func() metrics.Snapshot {
+		trees = d.trees()
+		stats := d.capture.Stats()
+		return metrics.Snapshot{Instances: d.view(), Moved: stats.Moved, Dropped: stats.Dropped,
+			EventSeq: d.events.Last(), Pending: d.pending, Keeper: d.keeper.Kind()}
+	})
+	if err != nil || d.usage == nil {
+		return s, err
+	}
+	got := d.usage.Sample(trees, false)
+	for i := range s.Instances {
+		if u, ok := got[s.Instances[i].Name]; ok {
+			s.Instances[i].Usage = usageView(u)
+		}
+	}
+	return s, nil
 }
 
 func usageView(u usage.Usage) *api.Usage {

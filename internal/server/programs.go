@@ -19,6 +19,15 @@ func (s *Server) health(c *call) error {
 	return c.out.json(http.StatusOK, api.Health{OK: true})
 }
 
+// figures answers with metrics, in the form that the scraper asks for.
+func (s *Server) figures(c *call) error {
+	if s.metrics == nil {
+		return &api.Error{Kind: api.KindUnavailable, Message: "this daemon has no metrics"}
+	}
+	s.metrics.ServeHTTP(c.out, c.r.WithContext(c.ctx))
+	return nil
+}
+
 func (s *Server) instances(c *call) error {
 	all, err := s.control.Instances(c.ctx)
 	if err != nil {

@@ -51,6 +51,7 @@ type LogFile struct {
 type Config struct {
 	Control Control
 	Events  *event.Log
+	Metrics http.Handler                     // answers GET /metrics; nil: nobody does
 	Logf    func(format string, args ...any) // told of broken connections and bugs; nil: nobody
 }
 
@@ -76,6 +77,7 @@ const (
 type Server struct {
 	control Control
 	log     *event.Log
+	metrics http.Handler
 	http    *http.Server
 	conns   chan struct{} // holds an element for each open connection
 	streams chan struct{} // and for each open stream
@@ -92,7 +94,7 @@ type Server struct {
 // New returns a server that listens nowhere yet.
 func New(c Config) *Server {
 	s := &Server{
-		control: c.Control, log: c.Events,
+		control: c.Control, log: c.Events, metrics: c.Metrics,
 		conns: make(chan struct{}, maxConns), streams: make(chan struct{}, maxStreams),
 		readLimit: readLimit, writeLimit: writeLimit, heartbeat: heartbeat,
 	}

@@ -1,0 +1,109 @@
+package metrics
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"tend/api"
+	"tend/internal/event"
+)
+
+func scrape(t *testing.T, s *Set) string {
+	t.Helper()
+	w := httptest.NewRecorder()
+	s.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	if w.Code != http.StatusOK {
+		t.Fatalf("status %d: %s", w.Code, w.Body)
+	}
+	return w.Body.String()
+}
+
+func example() *Set {
+	healthy, next := false, time.Unix(1790000000, 0)
+	s := New("1.2", func(context.Context) (Snapshot, error) {
+		return Snapshot{Moved: 100, Dropped: 7, EventSeq: 42, Pending: true, Keeper: "guard", Instances: []api.Instance{
+			{Name: "web", Program: "web", State: api.Running, Ready: true, Wanted: true, PID: 5, UptimeSeconds: 3, Healthy: &healthy,
+				Usage: &api.Usage{CPUSeconds: 1.5, Processes: 2, Threads: 3, ResidentBytes: 4096}},
+			{Name: "queue:0", Program: "queue", State: api.Backoff, Wanted: true, Restarts: 3, NextRun: &next},
+		}}, nil
+	})
+	at := time.Unix(1700000000, 0)
+	after := func(d time.Duration) time.Time { at = at.Add(d); return at }
+	s.Observe(
+		event.Event{Kind: event.State, Program: "web", Name: "web", From: "stopped", To: "starting", PID: 5, At: after(0)},
+		event.Event{Kind: event.State, Program: "web", Name: "web", From: "starting", To: "running", PID: 5, At: after(2 * time.Second)},
+		event.Event{Kind: event.State, Program: "web", Name: "web", From: "running", To: "stopping", PID: 5, At: after(time.Hour)},
+		event.Event{Kind: event.State, Program: "web", Name: "web", From: "stopping", To: "stopped", At: after(40 * time.Millisecond),
+			Exit: &event.Exit{Signal: 15}},
+		event.Event{Kind: event.State, Program: "queue", Name: "queue:0", From: "starting", To: "backoff", Exit: &event.Exit{Code: 3}},
+		event.Event{Kind: event.State, Program: "queue", Name: "queue:0", From: "stopping", To: "starting", Exit: &event.Exit{Signal: 9, Cause: "unhealthy: status 500"}},
+		event.Event{Kind: event.State, Program: "gone", Name: "gone", From: "starting", To: "failed", Exit: &event.Exit{Err: "cannot start: no such file"}},
+		event.Event{Kind: event.Removed, Program: "gone"},
+		event.Event{Kind: event.ConfigRejected},
+	)
+	return s
+}
+
+func TestScrape(t *testing.T) {
+	got := scrape(t, example())
+	for _, want := range []string{
+		`tend_instance_state{instance="web",program="web",state="running"} 1`,
+		`tend_instance_up{instance="queue:0",program="queue"} 0`,
+		`tend_instance_healthy{instance="web",program="web"} 0`,
+		`tend_instance_restarts_total{instance="queue:0",program="queue"} 3`,
+		`tend_instance_cpu_seconds_total{instance="web",program="web"} 1.5`,
+		`tend_instance_next_start_time_seconds{instance="queue:0",program="queue"} 1.79e+09`,
+		`tend_program_exits_total{cause="failure",program="web",status="SIGTERM"} 1`,
+		`tend_program_exits_total{cause="failure",program="queue",status="3"} 1`,
+		`tend_program_exits_total{cause="unhealthy",program="queue",status="SIGKILL"} 1`,
+		`tend_program_start_duration_seconds_sum{program="web"} 2`,
+		`tend_program_stop_duration_seconds_bucket{program="web",le="0.05"} 1`,
+		`tend_reloads_total{result="rejected"} 1`,
+		`tend_reloads_total{result="applied"} 0`,
+		`tend_log_dropped_bytes_total 7`,
+		`tend_config_pending 1`,
+		`tend_build_info{version="1.2"} 1`,
+		`process_open_fds`,
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%s is missing", want)
+		}
+	}
+	for _, bad := range []string{`program="gone"`, `tend_instance_healthy{instance="queue:0"`, `tend_instance_start_time_seconds{instance="queue:0"`} {
+		if strings.Contains(got, bad) {
+			t.Errorf("%s is there", bad)
+		}
+	}
+}
+
+// TestPromtool: Prometheus' own tool has nothing to say against the metrics.
+func TestPromtool(t *testing.T) {
+	tool, err := exec.LookPath("promtool")
+	if err != nil {
+		t.Skip("promtool isn't here: apt-get install prometheus")
+	}
+	cmd := exec.Command(tool, "check", "metrics")
+	cmd.Stdin = strings.NewReader(scrape(t, example()))
+	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// TestUnanswered: a daemon that doesn't answer is an error of the scrape, and not
+// a daemon without programs.
+func TestUnanswered(t *testing.T) {
+	s := New("1", func(context.Context) (Snapshot, error) { return Snapshot{}, errors.New("the daemon did not answer") })
+	w := httptest.NewRecorder()
+	s.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	body, _ := io.ReadAll(w.Body)
+	if w.Code != http.StatusInternalServerError || !strings.Contains(string(body), "did not answer") {
+		t.Errorf("status %d: %s", w.Code, body)
+	}
+}
