@@ -77,6 +77,19 @@ type Usage struct {
 	WrittenBytes      *int64  `json:"written_bytes"`
 }
 
+// Login is the body of POST /v1/login.
+type Login struct {
+	Token string `json:"token"`
+}
+
+// Access says what the asker may do, as GET /v1/access gives it.
+type Access struct {
+	Name  string `json:"name,omitempty"` // of the token in the cookie
+	Read  bool   `json:"read"`
+	Act   bool   `json:"act"`
+	Login bool   `json:"login"` // there are tokens to log in with
+}
+
 // Exit says how a run ended.
 type Exit struct {
 	Code    int       `json:"code"`             // 0 when a signal ended it

@@ -159,7 +159,7 @@ func daemonDefaults() map[string]string {
 		m[key] = code(strconv.Quote(value))
 	}
 	m["rollback"] = code(strconv.FormatBool(d.Rollback))
-	for _, key := range []string{"include", "socket_group", "default"} {
+	for _, key := range []string{"include", "socket_group", "default", "listen", "tls_cert", "tls_key", "token_file"} {
 		m[key] = "–"
 	}
 	return m

@@ -90,6 +90,11 @@ func TestScripts(t *testing.T) {
 
 			"exits":     cmdExits,
 			"daemonpid": cmdDaemonpid,
+
+			"freeport":    cmdFreeport,
+			"fetch":       cmdFetch,
+			"served":      cmdServed,
+			"certificate": cmdCertificate,
 		},
 	})
 }

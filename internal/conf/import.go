@@ -77,6 +77,10 @@ func (w *writer) settings(d spec.Daemon) {
 	add("logs", d.Logs, standard.Logs)
 	add("socket_mode", fmt.Sprintf("%03o", d.SocketMode), fmt.Sprintf("%03o", standard.SocketMode))
 	add("socket_group", d.SocketGroup, standard.SocketGroup)
+	add("listen", d.Listen, standard.Listen)
+	add("tls_cert", d.TLSCert, standard.TLSCert)
+	add("tls_key", d.TLSKey, standard.TLSKey)
+	add("token_file", d.TokenFile, standard.TokenFile)
 	if d.Rollback {
 		lines = append(lines, "rollback = true")
 	}

@@ -104,7 +104,8 @@ type Daemon struct {
 	usage   *usage.Sampler // nil: there is no /proc
 	metrics *metrics.Set
 	server  *server.Server
-	wire    *wire // nil: not a configuration of supervisord's
+	remote  *remote // nil: not on a network
+	wire    *wire   // nil: not a configuration of supervisord's
 	say     *sayer
 
 	inbox  inbox
@@ -322,7 +323,7 @@ func (d *Daemon) open() (*spec.Set, error) {
 	if d.host, err = proc.Open(d.hostConfig()); err != nil {
 		return nil, err
 	}
-	d.usage, _ = usage.New() // without a /proc nothing is measured
+	d.usage, _ = usage.New()       // without a /proc nothing is measured
 	d.engine = engine.New(outside) // until restore
 	if err := d.openWire(); err != nil {
 		return nil, err
@@ -334,6 +335,12 @@ func (d *Daemon) open() (*spec.Set, error) {
 		}
 	}
 	d.serve(l)
+	if d.remote, err = d.openRemote(set.Daemon); err != nil {
+		if d.died == "" && d.upgraded == "" {
+			return nil, err
+		}
+		d.notices = append(d.notices, err.Error()) // programs were guarded without a network, too
+	}
 	// Who waits for a daemon to come back looks at the socket's file.
 	now := time.Now()
 	os.Chtimes(d.place.socket(), now, now)
@@ -675,6 +682,9 @@ func (d *Daemon) close() {
 		d.watcher.close()
 	}
 	d.wire.close()
+	if d.remote != nil {
+		d.remote.close()
+	}
 	if d.server != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		d.server.Shutdown(ctx)

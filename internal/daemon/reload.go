@@ -112,6 +112,7 @@ func (d *Daemon) onLoaded(r reloadRequest, result *conf.Result) {
 	}
 	d.pending = false
 	plan.Applied = true
+	d.changeRemote(result.Set.Daemon)
 	if changed {
 		d.apply(result, plan)
 	} else {

@@ -161,11 +161,13 @@ func (d *Daemon) upgrade(binary *os.File, path string) {
 	})
 	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
 	d.server.Shutdown(ctx)
+	away := d.holdRemote(ctx)
 	cancel()
 	d.wire.close()
 	done := make(chan error)
 	d.post(func() {
-		err := d.execute(binary, path, f)
+		err := d.execute(binary, path, f, away)
+		d.resumeRemote(away)
 		if l, again := listenerOf(f); again == nil {
 			d.listener = l
 		}
@@ -174,6 +176,7 @@ func (d *Daemon) upgrade(binary *os.File, path string) {
 	})
 	<-done
 	f.Close()
+	away.Close() // which may be nil
 	binary.Close()
 }
 
@@ -186,13 +189,13 @@ func (d *Daemon) upgradeFailed(err error) {
 }
 
 // execute executes the binary in our place. It returns only when that fails.
-func (d *Daemon) execute(binary *os.File, path string, listener *os.File) error {
+func (d *Daemon) execute(binary *os.File, path string, listener, away *os.File) error {
 	if d.guard != nil {
 		d.guard.Hold()
 	}
 	err := d.quiesce()
 	if err == nil {
-		err = d.become(binary, path, listener)
+		err = d.become(binary, path, listener, away)
 	}
 	if d.guard != nil {
 		if err := d.guard.Resume(d.guardHandler()); err != nil {
@@ -239,7 +242,7 @@ func (d *Daemon) quiesce() error {
 
 // become hands over what the next daemon needs, and executes it. What it needn't
 // have closes by itself.
-func (d *Daemon) become(binary *os.File, path string, listener *os.File) error {
+func (d *Daemon) become(binary *os.File, path string, listener, away *os.File) error {
 	d.tell(event.Event{Kind: event.DaemonStopping, Message: "executing " + path})
 	held, _ := d.events.Since(0, eventsKept)
 	h := handoff{Guard: -1, Kept: make(map[string]int), From: d.opts.Version, LastEvent: d.events.Last(), Events: heldEvents(held)}
@@ -261,6 +264,9 @@ func (d *Daemon) become(binary *os.File, path string, listener *os.File) error {
 	} else {
 		h.Kept[keptLock+d.place.state] = int(d.lock.file.Fd())
 		h.Kept[keptListener] = int(listener.Fd())
+		if away != nil {
+			h.Kept[away.Name()] = int(away.Fd())
+		}
 		for _, n := range d.instances {
 			if n.out != nil {
 				h.Kept[keptOut+n.tree] = n.out.FD()

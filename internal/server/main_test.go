@@ -166,7 +166,10 @@ func serve(t testing.TB, change func(*Server)) *served {
 		Items: []api.PlanItem{{Program: "web", Action: api.PlanLive, Summary: "1 more", Changes: []api.PlanChange{{Key: "stop_timeout", Apply: "live", Old: "10s", New: "60s"}}}},
 	}
 	s.fake.begun = make(chan struct{}, 100)
-	s.Server = New(Config{Control: s.fake, Events: s.events, Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Type", "text/plain; version=0.0.4"); fmt.Fprintln(w, "tend_build_info 1") })})
+	s.Server = New(Config{Control: s.fake, Events: s.events, Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
+		fmt.Fprintln(w, "tend_build_info 1")
+	})})
 	s.states = make(chan http.ConnState, 10_000)
 	s.http.ConnState = func(_ net.Conn, c http.ConnState) {
 		select {

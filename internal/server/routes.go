@@ -3,11 +3,13 @@ package server
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"tend/api"
 )
@@ -61,6 +63,9 @@ var (
 // routes is the API and its security on one page.
 var routes = []route{
 	{method: "GET", path: "/healthz", access: open, summary: "whether the daemon's loop works", answer: api.Health{}, serve: (*Server).health},
+	{method: "GET", path: "/v1/access", access: open, summary: "what the asker may do", answer: api.Access{}, serve: (*Server).whoAmI},
+	{method: "POST", path: "/v1/login", access: open, summary: "have a token kept in a cookie", body: api.Login{}, answer: api.Access{}, serve: (*Server).login},
+	{method: "POST", path: "/v1/logout", access: open, summary: "have that cookie taken away", body: struct{}{}, answer: struct{}{}, serve: (*Server).logout},
 	{method: "GET", path: "/metrics", access: read, summary: "figures for Prometheus", text: true, serve: (*Server).figures},
 	{method: "GET", path: "/v1/programs", access: read, summary: "all instances", answer: []api.Instance{}, serve: (*Server).instances},
 	{method: "GET", path: "/v1/programs/{name}", access: read, summary: "a program with every effective key", answer: api.Program{}, serve: (*Server).program},
@@ -108,10 +113,16 @@ func (s *Server) dispatch(o *out, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if granted, _ := r.Context().Value(grantKey{}).(access); granted < row.access {
-		return &api.Error{Kind: api.KindForbidden, Message: "this is not allowed here", Hint: "use the daemon's unix socket"}
+	granted, err := s.grant(r)
+	if errors.Is(err, errStale) {
+		http.SetCookie(o, s.access.Load().cookie("", -time.Second))
+	} else if err != nil {
+		return err
 	}
-	c := &call{out: o, r: r, ctx: r.Context(), row: row, name: name}
+	if granted < row.access {
+		return s.refuse(granted)
+	}
+	c := &call{out: o, r: r, ctx: r.Context(), row: row, name: name, granted: granted}
 	if err := c.parseQuery(); err != nil {
 		return err
 	}
@@ -168,14 +179,35 @@ func match(pattern, path string) (segment string, ok bool) {
 	return segment, ok && segment != "" && !strings.Contains(segment, "/")
 }
 
+// grant returns what a request may do.
+func (s *Server) grant(r *http.Request) (access, error) {
+	if a := s.access.Load(); a != nil {
+		return a.grant(r)
+	}
+	granted, _ := r.Context().Value(grantKey{}).(access)
+	return granted, nil
+}
+
+// refuse says why somebody isn't allowed something.
+func (s *Server) refuse(granted access) error {
+	switch a := s.access.Load(); {
+	case a != nil && granted == open:
+		return &statusError{http.StatusUnauthorized, &api.Error{Kind: api.KindForbidden, Message: "this needs a token", Hint: "Authorization: Bearer TOKEN, or POST /v1/login"}}
+	case a != nil && len(a.Tokens) > 0:
+		return &api.Error{Kind: api.KindForbidden, Message: "this token may look, not act"}
+	}
+	return &api.Error{Kind: api.KindForbidden, Message: "this is not allowed here", Hint: "use the daemon's unix socket, or give it a token_file"}
+}
+
 // A call is a request that has found its row.
 type call struct {
-	out   *out
-	r     *http.Request
-	ctx   context.Context
-	row   *route
-	name  string
-	query url.Values
+	out     *out
+	r       *http.Request
+	ctx     context.Context
+	row     *route
+	name    string
+	query   url.Values
+	granted access
 }
 
 func (c *call) parseQuery() (err error) {

@@ -4,8 +4,9 @@
 // All that can be asked, and what one must be allowed for it, is the one table
 // in routes.go. The package decides nothing about programs: it asks [Control],
 // reads the event log, and carries the bytes of logs from the files to whoever
-// wants them, past the daemon's loop. It has no TLS and no tokens: on anything
-// but a unix socket only what is open to all is answered.
+// wants them, past the daemon's loop. Who may do what over a network is said by
+// [Access]; a server without one answers on anything but a unix socket only what
+// is open to all.
 package server
 
 import (
@@ -15,6 +16,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tend/api"
@@ -52,6 +54,7 @@ type Config struct {
 	Control Control
 	Events  *event.Log
 	Metrics http.Handler                     // answers GET /metrics; nil: nobody does
+	Access  *Access                          // of a server on a network; nil: who reaches a unix socket may do all, others nothing
 	Logf    func(format string, args ...any) // told of broken connections and bugs; nil: nobody
 }
 
@@ -78,6 +81,7 @@ type Server struct {
 	control Control
 	log     *event.Log
 	metrics http.Handler
+	access  atomic.Pointer[Access] // nil: not on a network
 	http    *http.Server
 	conns   chan struct{} // holds an element for each open connection
 	streams chan struct{} // and for each open stream
@@ -98,6 +102,7 @@ func New(c Config) *Server {
 		conns: make(chan struct{}, maxConns), streams: make(chan struct{}, maxStreams),
 		readLimit: readLimit, writeLimit: writeLimit, heartbeat: heartbeat,
 	}
+	s.access.Store(c.Access)
 	s.ending, s.end = context.WithCancel(context.Background())
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
@@ -127,6 +132,9 @@ func (f logWriter) Write(p []byte) (int, error) {
 	f("%s", p)
 	return len(p), nil
 }
+
+// SetAccess says anew who may do what. It holds for requests from now on.
+func (s *Server) SetAccess(a *Access) { s.access.Store(a) }
 
 // Handler returns the handler of all routes. Away from [Server.Serve] it knows
 // nothing of who asks, and answers only what is open to all.

@@ -182,7 +182,7 @@ var Later = []string{
 }
 
 // LaterDaemon are keys of [tend] of the contract that aren't known yet.
-var LaterDaemon = []string{"listen", "tls_cert", "tls_key", "token_file"}
+var LaterDaemon = []string{}
 
 var byKey = func() map[string]*Field {
 	m := make(map[string]*Field, len(Fields))

@@ -41,6 +41,10 @@ type Daemon struct {
 	Logs        string // folder; "" stands for the default place
 	SocketMode  int    // permission bits of the control socket
 	SocketGroup string
+	Listen      string // address of the API on a network; "": none
+	TLSCert     string // files; "": no TLS
+	TLSKey      string
+	TokenFile   string // "": no tokens
 	Rollback    bool   // a reload whose programs don't become ready is taken back
 	ExitWhen    string // "never", "all-done", "any-failed" or a program's name
 	LogLevel    string // debug, info, warn, error

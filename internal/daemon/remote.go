@@ -1,0 +1,245 @@
+package daemon
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tend/internal/server"
+	"tend/internal/spec"
+)
+
+// remote is the API on a network, where the settings ask for it.
+type remote struct {
+	server   *server.Server
+	listener net.Listener
+	settings spec.Daemon // that it was made of
+	cert     *certificate
+}
+
+// keptRemote begins the name under which the listening socket is kept; the address
+// follows.
+const keptRemote = "remote "
+
+// openRemote listens where the settings say, nowhere if they don't.
+func (d *Daemon) openRemote(s spec.Daemon) (*remote, error) {
+	if s.Listen == "" {
+		return nil, nil
+	}
+	fail := func(err error) (*remote, error) { return nil, fmt.Errorf("cannot listen on %s: %w", s.Listen, err) }
+	if (s.TLSCert == "") != (s.TLSKey == "") {
+		return fail(fmt.Errorf("tls_cert and tls_key go together"))
+	}
+	if err := server.CheckListen(s.Listen, s.TLSCert != "", s.TokenFile != ""); err != nil {
+		return fail(err)
+	}
+	r := &remote{settings: s}
+	if s.TLSCert != "" {
+		r.cert = &certificate{certFile: s.TLSCert, keyFile: s.TLSKey, warn: func(err error) {
+			d.post(func() { d.warnf("the certificate of before is used on: %v", err) })
+		}}
+		if _, err := r.cert.get(nil); err != nil {
+			return fail(err)
+		}
+	}
+	access, err := r.access(s)
+	if err != nil {
+		return fail(err)
+	}
+	if r.listener, err = d.listenTCP(s.Listen); err != nil {
+		return nil, err
+	}
+	r.server = server.New(server.Config{Control: control{d}, Events: d.events, Metrics: d.metrics.Handler(), Access: access})
+	l := r.listener
+	if r.cert != nil {
+		l = tls.NewListener(l, &tls.Config{GetCertificate: r.cert.get, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}})
+	}
+	go r.server.Serve(l)
+	return r, nil
+}
+
+// access returns who may do what, as the files say now.
+func (r *remote) access(s spec.Daemon) (*server.Access, error) {
+	a := &server.Access{Secure: r.cert != nil}
+	if s.TokenFile != "" {
+		var err error
+		if a.Tokens, err = server.ReadTokens(s.TokenFile); err != nil {
+			return nil, err
+		}
+	}
+	if name, err := os.Hostname(); err == nil {
+		a.Hosts = append(a.Hosts, name)
+	}
+	if r.cert != nil {
+		a.Hosts = append(a.Hosts, r.cert.names()...)
+	}
+	return a, nil
+}
+
+// listenTCP listens on an address, with the socket of the daemon before us where
+// that is kept: who connects while no daemon lives waits for the next one.
+func (d *Daemon) listenTCP(address string) (net.Listener, error) {
+	name := keptRemote + address
+	if fd := d.takeKept(name); fd >= 0 {
+		f := os.NewFile(uintptr(fd), name)
+		defer f.Close()
+		if l, err := net.FileListener(f); err == nil {
+			return l, nil
+		}
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on %s: %w", address, err)
+	}
+	if raw, err := l.(*net.TCPListener).SyscallConn(); err == nil {
+		raw.Control(func(fd uintptr) { d.keep(name, int(fd)) })
+	}
+	return l, nil
+}
+
+// changeRemote brings the API on a network in line with the settings. What can't
+// be done leaves it as it is, and is told.
+func (d *Daemon) changeRemote(s spec.Daemon) {
+	old := d.remote
+	if old != nil && old.settings.Listen == s.Listen && old.settings.TLSCert == s.TLSCert && old.settings.TLSKey == s.TLSKey {
+		access, err := old.access(s)
+		if err == nil {
+			err = server.CheckListen(s.Listen, s.TLSCert != "", s.TokenFile != "")
+		}
+		if err != nil {
+			d.warnf("the tokens of before are in force: %v", err)
+			return
+		}
+		old.server.SetAccess(access)
+		old.settings = s
+		return
+	}
+	sameAddress := old != nil && old.settings.Listen == s.Listen
+	if sameAddress {
+		old.close() // the address is free for the next one
+		d.keeper.Drop(keptRemote + old.settings.Listen)
+		d.remote = nil
+	}
+	r, err := d.openRemote(s)
+	if err != nil {
+		d.warnf("%v", err)
+		return
+	}
+	if old != nil && !sameAddress {
+		old.close()
+		d.keeper.Drop(keptRemote + old.settings.Listen)
+	}
+	d.remote = r
+}
+
+// close ends it, and what is under way on it.
+func (r *remote) close() {
+	r.listener.Close()
+	go func() { // streams end at once, answers have a moment
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		r.server.Shutdown(ctx)
+	}()
+}
+
+// holdRemote ends the talk on a network but keeps its socket open, for whoever comes after:
+// who connects waits. It returns the socket, nil where there is none.
+func (d *Daemon) holdRemote(ctx context.Context) *os.File {
+	if d.remote == nil {
+		return nil
+	}
+	var f *os.File
+	if raw, err := d.remote.listener.(syscall.Conn).SyscallConn(); err == nil {
+		raw.Control(func(fd uintptr) {
+			if fd, err := unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 3); err == nil {
+				f = os.NewFile(uintptr(fd), keptRemote+d.remote.settings.Listen)
+			}
+		})
+	}
+	d.remote.server.Shutdown(ctx)
+	return f
+}
+
+// resumeRemote goes on where holdRemote has ended it.
+func (d *Daemon) resumeRemote(f *os.File) {
+	if f == nil {
+		return
+	}
+	settings := d.remote.settings
+	if fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3); err == nil {
+		d.kept = map[string]int{f.Name(): fd}
+	}
+	r, err := d.openRemote(settings)
+	if err != nil {
+		d.warnf("%v", err)
+	}
+	d.remote, d.kept = r, nil
+}
+
+// certificate is a certificate that is read again when its files have changed.
+type certificate struct {
+	certFile, keyFile string
+	warn              func(error)
+
+	mu     sync.Mutex
+	loaded *tls.Certificate
+	stamp  [2]unix.Stat_t
+	looked time.Time
+}
+
+// lookAgain is how often the files are looked at, at most.
+const lookAgain = time.Second
+
+func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	if c.loaded != nil && now.Sub(c.looked) < lookAgain {
+		return c.loaded, nil
+	}
+	c.looked = now
+	var stamp [2]unix.Stat_t
+	for i, file := range []string{c.certFile, c.keyFile} {
+		unix.Stat(file, &stamp[i]) // a file that is gone is told of by the load
+		stamp[i].Atim = unix.Timespec{}
+	}
+	if c.loaded != nil && stamp == c.stamp {
+		return c.loaded, nil
+	}
+	cert, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
+	if err != nil {
+		if c.loaded != nil && stamp != c.stamp {
+			c.stamp = stamp
+			c.warn(err)
+		}
+		if c.loaded != nil {
+			return c.loaded, nil // half of a pair may be written already
+		}
+		return nil, err
+	}
+	c.loaded, c.stamp = &cert, stamp
+	return c.loaded, nil
+}
+
+// names returns those for which the certificate was made.
+func (c *certificate) names() []string {
+	cert, err := c.get(nil)
+	if err != nil {
+		return nil
+	}
+	leaf := cert.Leaf
+	if leaf == nil {
+		if leaf, err = x509.ParseCertificate(cert.Certificate[0]); err != nil {
+			return nil
+		}
+	}
+	return leaf.DNSNames
+}
