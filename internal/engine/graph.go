@@ -23,6 +23,21 @@ func (e *Engine) linkGraph() {
 	}
 }
 
+// listenersLast has event listeners stop after all others, of whose ends they are to
+// be told. Nothing is started any more.
+func (e *Engine) listenersLast() {
+	for _, p := range e.order {
+		if p.spec.Member.Pool == (spec.Pool{}) {
+			continue
+		}
+		for _, q := range e.order {
+			if q.spec.Member.Pool == (spec.Pool{}) {
+				q.after, p.before = append(q.after, p), append(p.before, q)
+			}
+		}
+	}
+}
+
 // unlink takes a program that is gone out of the graph.
 func (p *program) unlink() {
 	for _, dep := range p.after {

@@ -290,7 +290,16 @@ func TestEncode(t *testing.T) {
 		p.Source = Source{File: rapid.SampledFrom([]string{"", "a.toml", "\xff", "\x01"}).Draw(t, "file"), Line: rapid.IntRange(0, 9).Draw(t, "line")}
 		if rapid.Bool().Draw(t, "member") {
 			word := rapid.SampledFrom([]string{"", "a", "b", "\xff", "\x01"})
-			p.Member = Member{word.Draw(t, "group"), word.Draw(t, "process"), rapid.IntRange(-9, 999).Draw(t, "group priority"), rapid.IntRange(-9, 999).Draw(t, "priority"), word.Draw(t, "url")}
+			for _, part := range p.Member.parts() {
+				switch part := part.(type) {
+				case *string:
+					*part = word.Draw(t, "word of the member")
+				case *int:
+					*part = rapid.IntRange(-9, 999).Draw(t, "number of the member")
+				case *bool:
+					*part = rapid.Bool().Draw(t, "flag of the member")
+				}
+			}
 		}
 		for _, f := range Fields {
 			if rapid.Bool().Draw(t, f.Key) {

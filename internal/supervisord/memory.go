@@ -36,6 +36,9 @@ type ListenerMemory struct {
 	Result  []byte
 }
 
+// Ready reports whether the listener waits for an event.
+func (m ListenerMemory) Ready() bool { return protocolState(m.State) == readyState }
+
 // Memory returns what the Listeners know.
 func (l *Listeners) Memory() Memory {
 	m := Memory{Serial: l.serial}
