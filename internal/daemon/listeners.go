@@ -28,8 +28,7 @@ type ears struct {
 
 	mu     sync.Mutex
 	stdins map[supervisord.ID]*stdin // of listeners with a process
-	quiet  time.Time                 // until then troubles are counted and not told
-	more   int                       // those
+	told   map[string]*trouble       // what was told lately, by the text without numbers
 
 	// What follows is the loop's.
 	groups  []string // that were told of
@@ -40,12 +39,17 @@ type ears struct {
 	shown   *sayer                         // what listeners have printed
 }
 
-// troubleEvery is how often the troubles of listeners are told at most: one that
-// fails may do so with each event.
+// A trouble is told once in a while at most: a listener that fails may do so with
+// each event.
+type trouble struct {
+	at   time.Time // when it was told
+	more int       // times that it came since
+}
+
 const troubleEvery = time.Second
 
 func newEars(d *Daemon, identifier string) *ears {
-	e := &ears{d: d, stdins: make(map[supervisord.ID]*stdin), courses: make(map[string]*supervisord.Course), shown: newSayer(d.opts.Stdout)}
+	e := &ears{d: d, stdins: make(map[supervisord.ID]*stdin), told: make(map[string]*trouble), courses: make(map[string]*supervisord.Course), shown: newSayer(d.opts.Stdout)}
 	e.relay = supervisord.NewRelay(supervisord.RelayOptions{
 		Identifier: identifier,
 		Send:       e.send,
@@ -78,14 +82,27 @@ func (e *ears) say(_, text string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := time.Now()
-	if now.Before(e.quiet) {
-		e.more++
+	kind := strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return -1
+		}
+		return r
+	}, text)
+	t := e.told[kind]
+	switch {
+	case t == nil:
+		if len(e.told) == 100 { // they hold what listeners have said, which may be anything
+			clear(e.told)
+		}
+		t = new(trouble)
+		e.told[kind] = t
+	case now.Sub(t.at) < troubleEvery:
+		t.more++
 		return
+	case t.more > 0:
+		text += fmt.Sprintf(" (and %d more like this)", t.more)
 	}
-	if e.more > 0 {
-		text += fmt.Sprintf(" (and %d more like this)", e.more)
-	}
-	e.quiet, e.more = now.Add(troubleEvery), 0
+	t.at, t.more = now, 0
 	e.d.post(func() { e.d.warnf("%s", text) })
 }
 
