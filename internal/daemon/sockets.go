@@ -71,6 +71,9 @@ func (s *sockets) release(group string) (closed bool) {
 	if x.users--; x.users > 0 {
 		return false
 	}
+	// Whoever else has it, the keeper for a moment and what the processes have left
+	// behind, shall not keep clients waiting or the address taken.
+	unix.Shutdown(x.fd, unix.SHUT_RDWR)
 	unix.Close(x.fd)
 	delete(s.byGroup, group)
 	return true
