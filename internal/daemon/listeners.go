@@ -216,7 +216,7 @@ func (e *ears) adopted(n *instance, alive bool) (again bool) {
 	if n.voice == nil || !n.voice.listener() {
 		return false
 	}
-	if alive && e.certain[n.voice.id] {
+	if alive && e.certain[n.voice.id] && n.stdin != nil {
 		return false
 	}
 	e.relay.Step(supervisord.Became{ID: n.voice.id, State: supervisord.Exited})
@@ -419,7 +419,7 @@ func (v *voice) resume(pid int, in *stdin) {
 	if !v.listener() {
 		return
 	}
-	v.deaf.Store(!v.e.certain[v.id])
+	v.deaf.Store(!v.e.certain[v.id] || in == nil)
 	if in != nil {
 		v.e.mu.Lock()
 		v.e.stdins[v.id] = in
