@@ -53,8 +53,8 @@ func newEars(d *Daemon, identifier string) *ears {
 	e.relay = supervisord.NewRelay(supervisord.RelayOptions{
 		Identifier: identifier,
 		Send:       e.send,
-		Save:       func(m supervisord.Memory) { d.ledger.PutNow(keyListeners, encode(m)) }, // what is wrong with the ledger, commit tells
-		Unsaved:    func() { d.post(func() {}) },                                            // the loop's next turn commits
+		Save:       func(m supervisord.Memory) { d.ledger.PutNow(keyListeners, encode(m.Light())) }, // what is wrong with the ledger, commit tells
+		Unsaved:    func() { d.post(func() {}) },                                                    // the loop's next turn commits
 		Say:        e.say,
 		Show: func(text string) {
 			d.post(func() {

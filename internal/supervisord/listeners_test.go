@@ -412,3 +412,30 @@ func FuzzListeners(f *testing.F) {
 		}
 	})
 }
+
+// TestLight: what programs print, and what is very long, is not put aside with each
+// event. Who has such an event isn't taken for ready.
+func TestLight(t *testing.T) {
+	l := NewListeners("tend", false)
+	l.Step(AddPool{Pool{Name: "p", Events: []string{"EVENT"}, Buffer: 10, Processes: []string{"a", "b"}}})
+	for _, name := range []string{"a", "b"} {
+		l.Step(Became{ID{"p", name}, Running})
+		l.Step(Wrote{ID{"p", name}, []byte(ready)})
+	}
+	l.Step(Publish{Event{"PROCESS_LOG_STDOUT", "for a"}})
+	l.Step(Publish{Event{"TICK_5", "for b"}})
+	l.Step(Publish{Event{"PROCESS_LOG_STDERR", "waits"}})
+	l.Step(Publish{Event{"REMOTE_COMMUNICATION", strings.Repeat("x", maxKept+1)}})
+	l.Step(Publish{Event{"TICK_60", "waits too"}})
+	m := l.Memory()
+	light := m.Light().Pools[0]
+	if len(light.Waiting) != 1 || light.Waiting[0].Type != "TICK_60" {
+		t.Errorf("waiting: %v", light.Waiting)
+	}
+	if len(light.Listeners) != 1 || light.Listeners[0].Name != "b" {
+		t.Errorf("listeners: %+v", light.Listeners)
+	}
+	if p := m.Pools[0]; len(p.Waiting) != 3 || len(p.Listeners) != 2 {
+		t.Error("the whole memory has lost something by that")
+	}
+}
