@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io/fs"
+	"net"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -181,9 +182,6 @@ func (s *supervisord) daemon() {
 	if c.Daemon.Directory != nil && c.Daemon.NoDaemon {
 		s.about(Info, section, "directory", "", "accepted, has no effect here, nor in supervisord with nodaemon=true")
 	}
-	if c.Daemon.StripANSI {
-		s.about(Warning, section, "strip_ansi", "", "not done yet: escape sequences stay in the logs")
-	}
 	if u := c.Daemon.User; u != nil && u.UID != s.opts.UID {
 		if s.opts.UID == 0 {
 			s.about(Info, section, "user", "", "programs run as %s, unless they have a user of their own; tend itself stays root", u.Name)
@@ -263,10 +261,7 @@ func (s *supervisord) program(g *svconf.Group, from *svconf.Process) *spec.Progr
 	p := spec.New(spec.NameOf(g.Name, from.Name))
 	at := s.config.Source(from.Section, "")
 	p.Source = spec.Source{File: absolute(s.opts.Dir, at.File), Line: at.Line}
-	p.Member = spec.Member{Group: g.Name, Process: from.Name, GroupPriority: g.Priority, Priority: from.Priority, ServerURL: s.config.ServerURL}
-	if from.ServerURL != nil {
-		p.Member.ServerURL = *from.ServerURL
-	}
+	p.Member = s.member(g, from)
 	p.Command.Argv = from.Argv
 	if len(from.Argv) == 0 || from.Argv[0] == "" {
 		// supervisord has a process that never starts, and so have we: no file is
@@ -310,16 +305,47 @@ func (s *supervisord) program(g *svconf.Group, from *svconf.Process) *spec.Progr
 		p.KillScope = spec.KillGroup
 	}
 	s.log(p, from)
+	return p
+}
 
+// member maps what only supervisord's programs have.
+func (s *supervisord) member(g *svconf.Group, from *svconf.Process) spec.Member {
+	m := spec.Member{
+		Group: g.Name, Process: from.Name, GroupPriority: g.Priority, Priority: from.Priority, ServerURL: s.config.ServerURL,
+		Stdout: heard(from.Stdout), Stderr: heard(from.Stderr), StripANSI: s.config.Daemon.StripANSI,
+	}
+	if from.ServerURL != nil {
+		m.ServerURL = *from.ServerURL
+	}
+	if from.RedirectError {
+		m.Stderr = spec.Heard{}
+	}
 	switch g.Kind {
 	case svconf.Listeners:
-		p.Enabled = false
-		s.about(Warning, from.Section, "", "run it by hand, or let something follow tend events", "event listeners are not served yet: it is listed, and not started")
+		m.Pool = spec.Pool{Events: strings.Join(g.Events, ","), Buffer: g.BufferSize, Handler: g.ResultHandler}
+		m.Stdout = spec.Heard{} // it is for the protocol
 	case svconf.FastCGI:
-		p.Enabled = false
-		s.about(Warning, from.Section, "", "", "FastCGI sockets are not made yet: it is listed, and not started")
+		m.Socket = socket(g.Socket)
 	}
-	return p
+	return m
+}
+
+func heard(c svconf.Channel) spec.Heard {
+	return spec.Heard{Capture: max(c.CaptureMaxBytes, 0), Events: c.Events}
+}
+
+func socket(from *svconf.Socket) spec.Socket {
+	s := spec.Socket{Network: "unix", Address: from.Path, Mode: from.Mode & 0o7777, UID: -1, GID: -1}
+	if from.Path == "" {
+		s = spec.Socket{Network: "tcp", Address: net.JoinHostPort(from.Host, strconv.Itoa(from.Port)), UID: -1, GID: -1}
+	}
+	if from.Owner != nil {
+		s.UID, s.GID = from.Owner.UID, from.Owner.GID
+	}
+	if from.Backlog != nil {
+		s.Backlog = *from.Backlog
+	}
+	return s
 }
 
 // directory returns where a process begins: where supervisord is, which is where
@@ -370,15 +396,6 @@ func (s *supervisord) log(p *spec.Program, from *svconf.Process) {
 		}
 		if filepath.IsAbs(p.Log.Stderr) && p.Log.Stderr == p.Log.File {
 			p.Log.Stderr, p.Log.StderrMaxSize, p.Log.StderrKeep = "", spec.Optional{}, spec.Optional{}
-		}
-	}
-	for i, c := range []svconf.Channel{out, errs} {
-		name := []string{"stdout", "stderr"}[i]
-		if c.CaptureMaxBytes > 0 {
-			s.about(Warning, from.Section, name+"_capture_maxbytes", "", "not done yet: what is between the XSUPERVISOR tokens stays in the log")
-		}
-		if c.Events {
-			s.about(Warning, from.Section, name+"_events_enabled", "", "not done yet: there are no PROCESS_LOG events")
 		}
 	}
 }

@@ -34,6 +34,7 @@ import (
 	"tend/internal/proc"
 	"tend/internal/server"
 	"tend/internal/spec"
+	"tend/internal/supervisord"
 	"tend/internal/unit"
 )
 
@@ -101,6 +102,7 @@ type Daemon struct {
 	capture *logs.Capture
 	server  *server.Server
 	wire    *wire // nil: not a configuration of supervisord's
+	ears    *ears // nil: the same
 	say     *sayer
 
 	inbox  inbox
@@ -126,6 +128,7 @@ type Daemon struct {
 
 	starts  []func() // for spawns, when this turn of the loop is over
 	kernel  queue    // signals, in the order given
+	sockets sockets
 	environ environ
 
 	files       *conf.Result // what the wanted set was made of
@@ -195,6 +198,9 @@ func (d *Daemon) begun(set *spec.Set) {
 		d.warn(d.files)
 	}
 	d.applyFirst(set)
+	if d.died == "" && d.upgraded == "" {
+		d.ears.publish(supervisord.DaemonEvent(true))
+	}
 }
 
 // applyFirst brings the wanted world by the files about, where it isn't that
@@ -532,7 +538,14 @@ func (d *Daemon) onSignal(s os.Signal) {
 
 // step tells the engine one input and carries out what comes of it.
 func (d *Daemon) step(in engine.Input) {
+	stopping := d.engine.Stopping()
 	out := d.engine.Step(time.Now(), in)
+	if _, ok := in.(engine.Desired); ok {
+		d.ears.sync(d.engine.Set())
+	}
+	if d.engine.Stopping() && !stopping {
+		d.ears.publish(supervisord.DaemonEvent(false))
+	}
 	d.wake = out.Wake
 	d.put(out.Save)
 	d.tell(out.Say...)
@@ -563,6 +576,7 @@ func (d *Daemon) tell(events ...event.Event) {
 	}
 	d.events.Append(events...)
 	d.say.events(events)
+	d.ears.hear(events)
 }
 
 // post hands a message to the loop. It may be called from any goroutine and
@@ -668,6 +682,7 @@ func (d *Daemon) close() {
 		d.watcher.close()
 	}
 	d.wire.close()
+	d.ears.close()
 	if d.server != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		d.server.Shutdown(ctx)

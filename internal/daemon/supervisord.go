@@ -47,7 +47,15 @@ var _ supervisord.Daemon = (*wire)(nil)
 func (d *Daemon) newWire(read *conf.Result) *wire {
 	w := &wire{d: d, log: fileOf(d.opts.Stderr), read: read, active: groupsOf(read.Supervisord)}
 	w.ctx, w.done = context.WithCancel(context.Background())
+	if d.ears == nil {
+		d.ears = newEars(d, w.identifier())
+	}
 	return w
+}
+
+// identifier is the name that clients and listeners are told.
+func (w *wire) identifier() string {
+	return cmp.Or(w.d.opts.Identifier, w.read.Supervisord.Daemon.Identifier)
 }
 
 // fileOf returns the path of an open file, "" where it is none that can be read.
@@ -191,6 +199,7 @@ func (d *Daemon) wireApplied(r *conf.Result) {
 	case r.Supervisord == nil:
 	case d.wire == nil: // the one that we were started with couldn't be used
 		d.wire = d.newWire(r)
+		d.ears.sync(r.Set)
 		d.wire.reopen()
 		d.putMeta()
 	default:
@@ -229,7 +238,9 @@ func members(set *spec.Set) map[string][]*spec.Program {
 }
 
 func sameGroup(a, b []*spec.Program) bool {
-	return slices.EqualFunc(a, b, func(a, b *spec.Program) bool { return a.Name == b.Name && len(spec.Changes(a, b)) == 0 })
+	return slices.EqualFunc(a, b, func(a, b *spec.Program) bool {
+		return a.Name == b.Name && a.Member == b.Member && len(spec.Changes(a, b)) == 0
+	})
 }
 
 // recognise looks again at groups of which only the name is known: files that
@@ -257,10 +268,7 @@ func (w *wire) within(ctx context.Context) (context.Context, context.CancelFunc)
 func (w *wire) Info() supervisord.Info {
 	d := w.d
 	info, err := ask(w.ctx, d, func() supervisord.Info {
-		info := supervisord.Info{State: supervisord.DaemonRunning, PID: d.mainPID(), Identifier: d.opts.Identifier, Version: standsFor, Log: w.log}
-		if info.Identifier == "" {
-			info.Identifier = w.read.Supervisord.Daemon.Identifier
-		}
+		info := supervisord.Info{State: supervisord.DaemonRunning, PID: d.mainPID(), Identifier: w.identifier(), Version: standsFor, Log: w.log}
 		switch {
 		case w.restarting:
 			info.State = supervisord.DaemonRestarting
@@ -478,9 +486,10 @@ func anew() error {
 	return fmt.Errorf("cannot begin anew: %w", err)
 }
 
-// RemoteCommunication implements supervisord.Daemon. There are no listeners to be
-// told yet.
-func (w *wire) RemoteCommunication(string, string) {}
+// RemoteCommunication implements supervisord.Daemon.
+func (w *wire) RemoteCommunication(typ, data string) {
+	w.d.ears.publish(supervisord.RemoteEvent(typ, data))
+}
 
 // ClearLog implements supervisord.Daemon.
 func (w *wire) ClearLog() error { return os.Truncate(w.log, 0) }

@@ -377,7 +377,7 @@ func (e *Engine) adopt(p *program, s *spec.Program) (starts []*entry) {
 		changes = spec.Changes(old, s)
 	}
 	p.spec, p.leaving = s, false
-	if !known || len(changes) > 0 {
+	if !known || len(changes) > 0 || old.Member != s.Member {
 		e.saveProgram(p)
 	}
 	if known && len(changes) == 0 {
@@ -505,6 +505,7 @@ func (e *Engine) onShutdown(now bool) {
 		e.rested = true // there may be nothing to stop
 		e.say(event.Event{Kind: event.DaemonStopping, Message: "stopping all programs"})
 		e.saveWorld()
+		e.listenersLast()
 	}
 	for _, p := range slices.Backward(e.order) {
 		for _, n := range p.entries {

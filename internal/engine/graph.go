@@ -3,6 +3,7 @@ package engine
 import (
 	"slices"
 
+	"tend/internal/spec"
 	"tend/internal/unit"
 )
 
@@ -17,6 +18,21 @@ func (e *Engine) linkGraph() {
 			if dep := e.programs[name]; dep != nil {
 				p.after = append(p.after, dep)
 				dep.before = append(dep.before, p)
+			}
+		}
+	}
+}
+
+// listenersLast has event listeners stop after all others, of whose ends they are to
+// be told. Nothing is started any more.
+func (e *Engine) listenersLast() {
+	for _, p := range e.order {
+		if p.spec.Member.Pool == (spec.Pool{}) {
+			continue
+		}
+		for _, q := range e.order {
+			if q.spec.Member.Pool == (spec.Pool{}) {
+				q.after, p.before = append(q.after, p), append(p.before, q)
 			}
 		}
 	}
