@@ -74,9 +74,10 @@ type RunOptions struct {
 	ReadyFD int
 	// NoGuard is set where the daemon is to be the one process that there is.
 	NoGuard bool
-	// PIDFile, Identifier and LogLevel are for those who start it in supervisord's
-	// name: a file for the pid, and what they want in place of what the file says.
-	PIDFile, Identifier, LogLevel string
+	// Supervisord is set for those who start it in supervisord's name, who may want
+	// options of [supervisord], as NAME=VALUE, in place of those of the file.
+	Supervisord bool
+	Override    []string
 
 	// Detached is set where tend up started it: there is no terminal, standard
 	// output and error are a file.
