@@ -133,6 +133,8 @@ func (d *Daemon) openWire() error {
 			d.pidFile = path
 		}
 	}
+	// What is started together is started in the order of priorities, one by one.
+	d.spawns.limit = 1
 	d.wire = d.newWire(read)
 	err := d.wire.listen(note)
 	if err != nil && d.died == "" && d.upgraded == "" {
