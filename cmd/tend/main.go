@@ -28,12 +28,15 @@ func main() {
 	if guard.Is() {
 		os.Exit(guard.Main())
 	}
-	if status, done := byName(os.Args); done {
+	if status, done := linked(os.Args); done {
 		os.Exit(status)
 	}
 	os.Exit(cli.Main(os.Args[1:], cli.Deps{
-		Version:  versionText(),
-		Run:      run,
+		Version: versionText(),
+		Run:     run,
+		ByName: func(name string, args []string) int {
+			return byName(name, append([]string{os.Args[0] + " " + name}, args...))
+		},
 		Check:    daemon.Check,
 		Import:   daemon.Import,
 		StateDir: daemon.StateDir,

@@ -27,25 +27,27 @@ import (
 // spoken is the version of supervisord that -v prints, as scripts compare it.
 const spoken = "4.2.5"
 
-// byName does what the name asks for by which the binary was called, or its first
-// argument: what people have written for supervisord goes on working when a link
-// of that name leads here. A daemon that is under a guard already has its own
-// command line, whatever it is called.
-func byName(args []string) (status int, done bool) {
+// linked is what the name asks for by which the binary was called: what people have
+// written for supervisord goes on working when a link of that name leads here. A
+// daemon that is under a guard already has its own command line, whatever it is
+// called.
+func linked(args []string) (status int, done bool) {
 	if len(args) == 0 || daemon.Begun() {
 		return 0, false
 	}
-	name, rest := filepath.Base(args[0]), args
-	if len(args) > 1 && (args[1] == "supervisorctl" || args[1] == "supervisord") && name != "supervisorctl" && name != "supervisord" {
-		name, rest = args[1], append([]string{args[0] + " " + args[1]}, args[2:]...)
-	}
-	switch name {
-	case "supervisorctl":
-		return supervisorctl.Main(rest, os.Stdin, os.Stdout, os.Stderr, os.Environ()), true
-	case "supervisord":
-		return superviseMain(rest), true
+	switch name := filepath.Base(args[0]); name {
+	case "supervisorctl", "supervisord":
+		return byName(name, args), true
 	}
 	return 0, false
+}
+
+// byName is supervisord or supervisorctl. args begin with how that was called.
+func byName(name string, args []string) int {
+	if name == "supervisorctl" {
+		return supervisorctl.Main(args, os.Stdin, os.Stdout, os.Stderr, os.Environ())
+	}
+	return superviseMain(args)
 }
 
 // A svFlag is one of supervisord's flags. does is false for those without an

@@ -35,6 +35,10 @@ type Deps struct {
 	// Run guards programs in the foreground and returns the exit status.
 	Run func(ctx context.Context, o RunOptions) int
 
+	// ByName is supervisord or supervisorctl, as the name says, with their own
+	// arguments, and returns the exit status.
+	ByName func(name string, args []string) int
+
 	// Check loads the configuration at path, or the one that Run would find
 	// where path is "". The error says that there is none or that it can't be
 	// read; what is wrong within it are diagnostics, with their Text rendered.
@@ -219,6 +223,7 @@ func (a *app) root() *cobra.Command {
 		a.statusCommand(), a.logsCommand(), a.eventsCommand(), a.doctorCommand(),
 		a.actCommand(startVerb), a.actCommand(stopVerb), a.actCommand(restartVerb), a.signalCommand(), a.reloadCommand(),
 		a.initCommand(), a.importCommand(), a.checkCommand(), a.planCommand(),
+		a.supervisordCommand(), a.supervisorctlCommand(),
 		a.upgradeCommand(), a.versionCommand(), a.completionCommand(), a.selfTestCommand(),
 	)
 	root.SetHelpCommand(a.helpCommand())

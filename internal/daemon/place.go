@@ -28,6 +28,15 @@ func (p place) hash() string {
 	return strconv.FormatUint(h.Sum64(), 36)
 }
 
+// suffix tells the folders of several files of supervisord's in one folder apart:
+// "-web" for web.conf, "" for supervisord.conf and for files of other formats.
+func suffix(config string) string {
+	if name, ok := strings.CutSuffix(filepath.Base(config), ".conf"); ok && name != "supervisord" && name != "" {
+		return "-" + name
+	}
+	return ""
+}
+
 // choosePlace decides on the folders. A configuration below /etc/tend, and one of
 // supervisord's where that looks for it, has the system's places, any other one a
 // .tend folder beside it.
@@ -54,15 +63,15 @@ func choosePlace(o Options, d spec.Daemon) (place, error) {
 	case d.State != "":
 		p.state = d.State
 	case system:
-		p.state = "/run/tend"
+		p.state = "/run/tend" + suffix(o.Config)
 	default:
-		p.state = filepath.Join(base, ".tend")
+		p.state = filepath.Join(base, ".tend"+suffix(o.Config))
 	}
 	switch {
 	case d.Logs != "":
 		p.logs = d.Logs
 	case system && o.State == "":
-		p.logs = "/var/log/tend"
+		p.logs = "/var/log/tend" + suffix(o.Config)
 	default:
 		p.logs = filepath.Join(p.state, "logs")
 	}
@@ -94,7 +103,7 @@ func findPlace(o Options, d spec.Daemon, state string) (place, error) {
 	if err := os.MkdirAll(p.state, 0o755); err != nil {
 		return place{}, hinted{fmt.Errorf("cannot make the state folder: %w", err), "name another one with --state"}
 	}
-	if fresh && filepath.Base(p.state) == ".tend" {
+	if fresh && strings.HasPrefix(filepath.Base(p.state), ".tend") {
 		// The folder lies in people's projects: keep it out of their commits.
 		os.WriteFile(filepath.Join(p.state, ".gitignore"), []byte("*\n"), 0o644)
 	}
