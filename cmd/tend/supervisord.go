@@ -285,13 +285,14 @@ func superviseMain(args []string) int {
 	return 0
 }
 
-// openable tries to open the log, while there is somebody to be told.
+// openable tries to open the log, while there is somebody to be told. Those that
+// are open already, as /dev/stdout, need no right to be opened.
 func openable(path string) error {
-	if path == "syslog" {
+	if path == "syslog" || strings.HasPrefix(path, "/dev/") || strings.HasPrefix(path, "/proc/") {
 		return nil
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND|syscall.O_NONBLOCK, 0o644)
-	if errors.Is(err, syscall.ENXIO) { // a named pipe without a reader, or /dev/stdout is a socket
+	if errors.Is(err, syscall.ENXIO) { // a named pipe without a reader
 		return nil
 	}
 	if err != nil {
