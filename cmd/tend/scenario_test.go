@@ -6,9 +6,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestScenario drives the real supervisord and tend through the same deaths, and
@@ -147,19 +151,30 @@ autostart = false
 	for _, name := range []string{"deaf", "polite", "rude", "hup", "asgroup", "alone", "killgroup", "nums:nums_00", "steady"} {
 		same("supervisor.stopProcess", name)
 	}
-	gone := func(name string) func(*peer) string {
+	gone := func(name string, within time.Duration) func(*peer) string {
 		return func(p *peer) string {
 			text, err := os.ReadFile(filepath.Join(p.dir, name+".pid"))
 			if err != nil {
 				p.t.Error(err)
+				return ""
 			}
-			stat, err := os.ReadFile("/proc/" + strings.TrimSpace(string(text)) + "/stat")
-			return fmt.Sprint("its child is gone: ", err != nil || strings.Contains(string(stat), ") Z "))
+			pid, _ := strconv.Atoi(strings.TrimSpace(string(text)))
+			fd, err := unix.PidfdOpen(pid, 0)
+			if err != nil {
+				return "its child is gone"
+			}
+			defer unix.Close(fd)
+			for {
+				n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(within.Milliseconds()))
+				if err != unix.EINTR {
+					return map[bool]string{true: "its child is gone", false: "its child is there"}[n > 0]
+				}
+			}
 		}
 	}
-	compare(t, theirs, both, "stopasgroup", gone("asgroup"))
-	compare(t, theirs, both, "no stopasgroup", gone("alone"))
-	compare(t, theirs, both, "killasgroup", gone("killgroup"))
+	compare(t, theirs, both, "stopasgroup", gone("asgroup", patience)) // the signal has been sent
+	compare(t, theirs, both, "no stopasgroup", gone("alone", 0))
+	compare(t, theirs, both, "killasgroup", gone("killgroup", patience))
 	same("supervisor.stopProcess", "steady")
 	same("supervisor.stopProcess", "fatal")
 	same("supervisor.startProcess", "manual")
