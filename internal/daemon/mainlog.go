@@ -199,7 +199,7 @@ func (m *mainLog) turn(e event.Event) {
 	if !supervisord.Logged("WARN", m.level) {
 		return // none of it matters more
 	}
-	t := supervisord.Turn{Name: m.processOf(e.Program), From: states[e.From], To: states[e.To], PID: e.PID, Exit: e.Exit, Stopping: m.d.engine.Stopping()}
+	t := supervisord.LogTurn{Name: m.processOf(e.Program), From: states[e.From], To: states[e.To], PID: e.PID, Exit: e.Exit, Stopping: m.d.engine.Stopping()}
 	if e.From == e.To && e.From == unit.Stopping.String() {
 		return
 	}

@@ -26,8 +26,8 @@ func AppendLine(b []byte, at time.Time, s Say) []byte {
 	return append(append(append(append(b, s.Level...), ' '), s.Text...), '\n')
 }
 
-// A Turn is a change in the life of a process, as the main log tells of it.
-type Turn struct {
+// A LogTurn is a change in the life of a process, as the main log tells of it.
+type LogTurn struct {
 	Name      string // of the process, without its group
 	From, To  State
 	PID       int         // of the process that was started, or is there
@@ -39,7 +39,7 @@ type Turn struct {
 }
 
 // Lines returns what the main log says of a turn, which may be nothing.
-func (t Turn) Lines() []Say {
+func (t LogTurn) Lines() []Say {
 	var lines []Say
 	say := func(level, format string, args ...any) {
 		lines = append(lines, Say{level, fmt.Sprintf(format, args...)})

@@ -10,24 +10,24 @@ import (
 
 func TestTurns(t *testing.T) {
 	for _, test := range []struct {
-		turn Turn
+		turn LogTurn
 		want []string
 	}{
-		{Turn{From: Stopped, To: Starting, PID: 7}, []string{"INFO spawned: 'x' with pid 7"}},
-		{Turn{From: Starting, To: Running, PID: 7, StartSecs: 3}, []string{"INFO success: x entered RUNNING state, process has stayed up for > than 3 seconds (startsecs)"}},
-		{Turn{From: Running, To: Exited, Exit: &event.Exit{Success: true}}, []string{"INFO exited: x (exit status 0; expected)"}},
-		{Turn{From: Running, To: Starting, Exit: &event.Exit{Code: 3}}, []string{"WARN exited: x (exit status 3; not expected)"}},
-		{Turn{From: Running, To: Starting, Exit: &event.Exit{Signal: 11, Core: true}}, []string{"WARN exited: x (terminated by SIGSEGV (core dumped); not expected)"}},
-		{Turn{From: Running, To: Starting, Exit: &event.Exit{Unknown: true}}, []string{"WARN exited: x (exit status unknown; not expected)"}},
-		{Turn{From: Starting, To: Backoff, Exit: &event.Exit{Success: true}, TooSoon: true}, []string{"WARN exited: x (exit status 0; not expected)"}},
-		{Turn{From: Starting, To: Backoff, Exit: &event.Exit{Err: "no"}, SpawnErr: "can't find command 'x'"}, []string{"INFO spawnerr: can't find command 'x'"}},
-		{Turn{From: Starting, To: Fatal, Exit: &event.Exit{Code: 1}, TooSoon: true}, []string{
+		{LogTurn{From: Stopped, To: Starting, PID: 7}, []string{"INFO spawned: 'x' with pid 7"}},
+		{LogTurn{From: Starting, To: Running, PID: 7, StartSecs: 3}, []string{"INFO success: x entered RUNNING state, process has stayed up for > than 3 seconds (startsecs)"}},
+		{LogTurn{From: Running, To: Exited, Exit: &event.Exit{Success: true}}, []string{"INFO exited: x (exit status 0; expected)"}},
+		{LogTurn{From: Running, To: Starting, Exit: &event.Exit{Code: 3}}, []string{"WARN exited: x (exit status 3; not expected)"}},
+		{LogTurn{From: Running, To: Starting, Exit: &event.Exit{Signal: 11, Core: true}}, []string{"WARN exited: x (terminated by SIGSEGV (core dumped); not expected)"}},
+		{LogTurn{From: Running, To: Starting, Exit: &event.Exit{Unknown: true}}, []string{"WARN exited: x (exit status unknown; not expected)"}},
+		{LogTurn{From: Starting, To: Backoff, Exit: &event.Exit{Success: true}, TooSoon: true}, []string{"WARN exited: x (exit status 0; not expected)"}},
+		{LogTurn{From: Starting, To: Backoff, Exit: &event.Exit{Err: "no"}, SpawnErr: "can't find command 'x'"}, []string{"INFO spawnerr: can't find command 'x'"}},
+		{LogTurn{From: Starting, To: Fatal, Exit: &event.Exit{Code: 1}, TooSoon: true}, []string{
 			"WARN exited: x (exit status 1; not expected)", "INFO gave up: x entered FATAL state, too many start retries too quickly"}},
-		{Turn{From: Running, To: Stopping, PID: 7}, []string{"INFO waiting for x to stop"}},
-		{Turn{From: Running, To: Stopping, PID: 7, Stopping: true}, nil},
-		{Turn{From: Stopping, To: Stopped, Exit: &event.Exit{Signal: 15}}, []string{"WARN stopped: x (terminated by SIGTERM)"}},
-		{Turn{From: Stopping, To: Stopped, Exit: &event.Exit{Success: true}, TooSoon: true}, []string{"INFO stopped: x (exit status 0)"}},
-		{Turn{From: Backoff, To: Stopped}, nil},
+		{LogTurn{From: Running, To: Stopping, PID: 7}, []string{"INFO waiting for x to stop"}},
+		{LogTurn{From: Running, To: Stopping, PID: 7, Stopping: true}, nil},
+		{LogTurn{From: Stopping, To: Stopped, Exit: &event.Exit{Signal: 15}}, []string{"WARN stopped: x (terminated by SIGTERM)"}},
+		{LogTurn{From: Stopping, To: Stopped, Exit: &event.Exit{Success: true}, TooSoon: true}, []string{"INFO stopped: x (exit status 0)"}},
+		{LogTurn{From: Backoff, To: Stopped}, nil},
 	} {
 		test.turn.Name = "x"
 		var got []string
