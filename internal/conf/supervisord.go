@@ -43,7 +43,7 @@ func (l *load) loadSupervisord(path string) *spec.Set {
 	if s.opts.FS == nil {
 		s.opts.FS = svconf.OS{}
 	}
-	s.opts.Path, s.opts.Environ, s.opts.Earlier = path, l.opts.Environ, l.earlier
+	s.opts.Path, s.opts.Environ, s.opts.Earlier, s.opts.Override = path, l.opts.Environ, l.earlier, l.opts.Override
 	s.opts.FS = watched{s.opts.FS, s}
 	config, diagnostics := svconf.Load(s.opts)
 	for _, d := range diagnostics {
@@ -139,16 +139,11 @@ func (s *supervisord) given(section, option string) bool {
 	return s.config.Source(section, option) != (svconf.Source{})
 }
 
-// without are options of [supervisord] that have no effect here, and what does
-// their work.
-var without = []struct{ option, hint string }{
-	{"logfile", "tend writes its own messages to standard error, or to STATE/daemon.out with tend up"},
-	{"logfile_maxbytes", ""},
-	{"logfile_backups", ""},
-	{"pidfile", "the pid is in STATE/tend.pid"},
-	{"identifier", ""},
-	{"nocleanup", "logs are never removed at a start"},
-	{"silent", ""},
+// byName are options of [supervisord] that count when tend is started by the name
+// of supervisord, and what does their work else.
+var byName = []struct{ option, hint string }{
+	{"pidfile", "with tend run and tend up the pid is in STATE/tend.pid"},
+	{"silent", "tend run writes to standard error what it does"},
 	{"umask", "programs have the umask that tend is started with, unless they have their own"},
 	{"minfds", "tend raises its own limit as far as it may; that of programs is limits.nofile in a tend.toml"},
 	{"minprocs", "the limit of programs is limits.nproc in a tend.toml"},
@@ -171,13 +166,16 @@ func (s *supervisord) daemon() {
 		d.Logs = absolute(s.opts.Dir, c.Daemon.ChildLogDir)
 	}
 	s.set.Daemon = d
-	for _, w := range without {
-		if s.given(section, w.option) {
-			s.about(Info, section, w.option, w.hint, "accepted, has no effect here")
+	for _, o := range byName {
+		if s.given(section, o.option) {
+			s.about(Info, section, o.option, o.hint, "accepted, has an effect with tend supervisord only")
 		}
 	}
+	if s.given(section, "nocleanup") {
+		s.about(Info, section, "nocleanup", "", "accepted, has no effect here: no log is ever removed at a start")
+	}
 	if s.given(section, "nodaemon") && !c.Daemon.NoDaemon {
-		s.about(Info, section, "nodaemon", "tend up starts it in the background", "accepted, has no effect here: tend run stays in the foreground")
+		s.about(Info, section, "nodaemon", "tend supervisord and tend up start it in the background", "accepted, has no effect with tend run, which stays in the foreground")
 	}
 	if c.Daemon.Directory != nil && c.Daemon.NoDaemon {
 		s.about(Info, section, "directory", "", "accepted, has no effect here, nor in supervisord with nodaemon=true")

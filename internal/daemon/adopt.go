@@ -44,6 +44,9 @@ func (d *Daemon) restore(past remembered, set *spec.Set) {
 	}
 	var ids []engine.ID
 	d.engine, ids = engine.Restore(now, outside, past.past)
+	if d.again = past.meta.Again && d.engine.Stopping(); d.again && d.wire != nil {
+		d.wire.restarting = true
+	}
 	d.putMeta()
 	d.ears.restore(d.engine.Set(), past)
 
@@ -196,13 +199,23 @@ func restOfMark(tree string, gen uint64) string { return fmt.Sprintf("%s/%d", tr
 // putMeta says whose ledger it is from now on.
 func (d *Daemon) putMeta() {
 	m := meta{Version: memoryVersion, Boot: proc.BootID(), Config: d.config,
-		Cgroup: d.host.Capabilities().Cgroup, Tend: d.opts.Version}
+		Cgroup: d.host.Capabilities().Cgroup, Tend: d.opts.Version, Again: d.again}
 	if d.wire != nil {
 		c := d.wire.read.Supervisord
-		m.Servers, m.Identifier = c.Servers, c.Daemon.Identifier
+		m.Servers, m.Supervisord = c.Servers, &c.Daemon
 	}
 	d.ledger.Put(keyMeta, encode(m))
 	d.unsaved = true
+}
+
+// setAgain says whether the end of the programs is to be a new beginning. It is
+// put aside with the order to end: should we die meanwhile, the next daemon goes
+// on as we would have.
+func (d *Daemon) setAgain(again bool) {
+	if d.again != again {
+		d.again = again
+		d.putMeta()
+	}
 }
 
 // An adoption is an instance that is being taken over.

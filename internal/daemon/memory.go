@@ -40,10 +40,13 @@ type meta struct {
 	Cgroup  string `json:"cgroup"` // folder of the host; "" for none
 	Tend    string `json:"tend"`   // version
 
-	// Where supervisord's clients are answered, and under which name. The file that
-	// says so can't be used any more, perhaps.
-	Servers    []svconf.Server `json:"servers,omitempty"`
-	Identifier string          `json:"identifier,omitempty"`
+	// Where supervisord's clients are answered, and what [supervisord] says. The file
+	// that does so can't be used any more, perhaps.
+	Servers     []svconf.Server `json:"servers,omitempty"`
+	Supervisord *svconf.Daemon  `json:"supervisord,omitempty"`
+
+	// Again says that everything is being stopped to begin anew, not for good.
+	Again bool `json:"again,omitempty"`
 }
 
 // savedInstance is a record with the clock by which its times are meant.

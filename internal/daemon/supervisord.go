@@ -29,7 +29,7 @@ const standsFor = "4.2.5"
 // configuration is a supervisord.conf.
 type wire struct {
 	d    *Daemon
-	log  string // our own; "": none
+	log  string // our own that clients can read; "": none
 	ctx  context.Context
 	done context.CancelFunc // nobody is answered any more
 
@@ -45,7 +45,12 @@ type wire struct {
 var _ supervisord.Daemon = (*wire)(nil)
 
 func (d *Daemon) newWire(read *conf.Result) *wire {
-	w := &wire{d: d, log: fileOf(d.opts.Stderr), read: read, active: groupsOf(read.Supervisord)}
+	w := &wire{d: d, read: read, active: groupsOf(read.Supervisord)}
+	if d.main != nil {
+		w.log = d.main.path
+	} else {
+		w.log = fileOf(d.opts.Stderr)
+	}
 	w.ctx, w.done = context.WithCancel(context.Background())
 	if d.ears == nil {
 		d.ears = newEars(d, w.identifier())
@@ -55,7 +60,7 @@ func (d *Daemon) newWire(read *conf.Result) *wire {
 
 // identifier is the name that clients and listeners are told.
 func (w *wire) identifier() string {
-	return cmp.Or(w.d.opts.Identifier, w.read.Supervisord.Daemon.Identifier)
+	return w.read.Supervisord.Daemon.Identifier
 }
 
 // fileOf returns the path of an open file, "" where it is none that can be read.
@@ -102,25 +107,35 @@ func find(list []*svconf.Group, name string) *svconf.Group {
 // What can't be is an error at a start, as it is with supervisord; in the place of
 // a daemon that has died we do what we can.
 func (d *Daemon) openWire() error {
-	if path := d.opts.PIDFile; path != "" {
-		if err := os.WriteFile(path, fmt.Appendln(nil, d.mainPID()), 0o644); err != nil {
-			d.notices = append(d.notices, "cannot write the pid file: "+err.Error())
-		} else {
-			d.pidFile = true
-		}
-	}
 	read := d.files
 	if read != nil && !read.OK() && len(d.past.meta.Servers) > 0 && d.past.set() != nil {
 		// The file was broken before the daemon before us has died: as that was.
 		m := d.past.meta
 		read = &conf.Result{Path: read.Path, Files: read.Files, Set: d.past.set(),
-			Supervisord: &svconf.Config{Servers: m.Servers, Daemon: svconf.Daemon{Identifier: m.Identifier}}}
+			Supervisord: &svconf.Config{Servers: m.Servers}}
+		if m.Supervisord != nil {
+			read.Supervisord.Daemon = *m.Supervisord
+		}
 	}
 	if read == nil || !read.OK() || read.Supervisord == nil {
 		return nil
 	}
-	d.wire = d.newWire(read)
 	note := func(text string) { d.notices = append(d.notices, text) }
+	if err := d.openMain(read.Supervisord); err != nil && d.opts.Supervisord && d.died == "" && d.upgraded == "" {
+		return err
+	} else if err != nil {
+		note(err.Error())
+	}
+	if path := read.Supervisord.Daemon.PIDFile; d.opts.Supervisord && path != "" {
+		if err := os.WriteFile(path, fmt.Appendln(nil, d.mainPID()), 0o644); err != nil {
+			note("could not write pidfile " + path + ": " + err.Error())
+		} else {
+			d.pidFile = path
+		}
+	}
+	// What is started together is started in the order of priorities, one by one.
+	d.spawns.limit = 1
+	d.wire = d.newWire(read)
 	err := d.wire.listen(note)
 	if err != nil && d.died == "" && d.upgraded == "" {
 		return err
@@ -468,7 +483,7 @@ func (w *wire) restart() {
 			w.restarting = false
 			d.reject(reloadRequest{why: bySignal}, r)
 		default:
-			d.again = true
+			d.setAgain(true)
 			d.tell(event.Event{Kind: event.DaemonStopping, Message: "told to restart: stopping everything, to begin anew"})
 			d.step(engine.Shutdown{})
 		}

@@ -269,6 +269,16 @@ func (e *Engine) Step(now time.Time, in Input) Output {
 		e.onCancel(in.Cmd)
 	case Fact:
 		if n := e.entries[in.ID]; n != nil && !n.excused(in.Event) {
+			if end, ok := in.Event.(unit.Ended); ok && e.stopping && n.held != nil && end.Gen == n.unit.Gen() {
+				// It has ended before its turn, and mustn't be started again for that. There
+				// is no process left to be asked.
+				done := len(e.out.Do)
+				e.release(n)
+				e.out.Do = append(e.out.Do[:done], slices.DeleteFunc(e.out.Do[done:], func(f Effect) bool {
+					_, watches := f.(Watch)
+					return !watches
+				})...)
+			}
 			e.tell(n, in.Event)
 		}
 	case Shutdown:
@@ -506,6 +516,9 @@ func (e *Engine) onShutdown(now bool) {
 		e.say(event.Event{Kind: event.DaemonStopping, Message: "stopping all programs"})
 		e.saveWorld()
 		e.listenersLast()
+		if !now {
+			e.linkGroups()
+		}
 	}
 	for _, p := range slices.Backward(e.order) {
 		for _, n := range p.entries {

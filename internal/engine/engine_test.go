@@ -37,7 +37,8 @@ var still = unit.Outside{
 // lines under it, indented, are what comes of it.
 //
 //	set NAME KEY=VALUE …; NAME …     a wanted world; "[tend] exit_when=…" is the daemon,
-//	                                 "listens=EVENTS" makes a listener of supervisord's
+//	                                 "listens=EVENTS" makes a listener of supervisord's,
+//	                                 "group=…" the group of a supervisord.conf
 //	start, stop, restart, run PATTERN     a command; "nowait" or "rolling" behind it
 //	signal SIG PATTERN, cancel N
 //	spawned NAME, failed NAME REASON, ended NAME exit N [left], ended NAME signal SIG,
@@ -213,6 +214,10 @@ func parseSet(t testing.TB, text string) *spec.Set {
 			key, value, _ := strings.Cut(word, "=")
 			if key == "listens" {
 				p.Member.Pool.Events = value
+				continue
+			}
+			if key == "group" { // of a supervisord.conf
+				p.Member.Group = value
 				continue
 			}
 			f := spec.FieldOf(key)
