@@ -4,7 +4,7 @@ GO ?= go
 export CGO_ENABLED ?= 0
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
-.PHONY: build run test lint race fuzz sim bench test-old-kernel generate clean test-supervisorctl
+.PHONY: build run test packages lint race fuzz sim bench test-old-kernel generate clean test-supervisorctl
 
 build: ## the static binary, bin/tend
 	$(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/tend ./cmd/tend
@@ -12,7 +12,10 @@ build: ## the static binary, bin/tend
 run: build ## guard the example programs, in the foreground
 	bin/tend run -c examples/tend.toml
 
-test: lint race ## all checks and tests, as .ci/run does
+test: packages lint race ## all checks and tests, as .ci/run does
+
+packages: ## what tests can use of Debian, where it can be installed
+	@scripts/test-packages
 
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'gofmt would change these: gofmt -w .'; exit 1; }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -27,12 +28,15 @@ func main() {
 	if guard.Is() {
 		os.Exit(guard.Main())
 	}
-	if status, done := byName(os.Args); done {
+	if status, done := linked(os.Args); done {
 		os.Exit(status)
 	}
 	os.Exit(cli.Main(os.Args[1:], cli.Deps{
-		Version:  versionText(),
-		Run:      run,
+		Version: versionText(),
+		Run:     run,
+		ByName: func(name string, args []string) int {
+			return byName(name, append([]string{os.Args[0] + " " + name}, args...))
+		},
 		Check:    daemon.Check,
 		Import:   daemon.Import,
 		StateDir: daemon.StateDir,
@@ -67,7 +71,7 @@ func run(_ context.Context, o cli.RunOptions) int {
 		return 1
 	}
 	opts := daemon.Options{
-		PIDFile: o.PIDFile, Identifier: o.Identifier, LogLevel: o.LogLevel,
+		Supervisord: o.Supervisord, Override: overrides(o.Override),
 		Config: o.Config, Command: o.Command, State: o.State, Version: versionText(),
 		Stdout: os.Stdout, Stderr: os.Stderr,
 	}
@@ -91,10 +95,11 @@ func daemonArgs(o cli.RunOptions) []string {
 		name = "tend" // what is started next mustn't take its arguments for supervisord's
 	}
 	args := []string{name, "run"}
-	for _, f := range []struct{ flag, value string }{{"--pidfile", o.PIDFile}, {"--identifier", o.Identifier}, {"--log-level", o.LogLevel}} {
-		if f.value != "" {
-			args = append(args, f.flag, f.value)
-		}
+	if o.Supervisord {
+		args = append(args, "--as-supervisord")
+	}
+	for _, option := range o.Override {
+		args = append(args, "--override", option)
 	}
 	if o.Config != "" {
 		args = append(args, "--config", o.Config)
@@ -106,6 +111,16 @@ func daemonArgs(o cli.RunOptions) []string {
 		args = append(append(args, "--"), o.Command...)
 	}
 	return args
+}
+
+// overrides returns NAME=VALUE by name.
+func overrides(list []string) map[string]string {
+	m := make(map[string]string, len(list))
+	for _, option := range list {
+		name, value, _ := strings.Cut(option, "=")
+		m[name] = value
+	}
+	return m
 }
 
 func versionText() string {

@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tend/api"
+	"tend/internal/xmlrpc"
 )
 
 // patience is how long a script waits for something that must come. It is long,
@@ -49,7 +50,8 @@ func TestMain(m *testing.M) {
 // script a promise of the contract.
 //
 // Commands beside those of testscript: "event REGEXP..." waits for the next events
-// that match, in any order, "logline NAME REGEXP" for a line of a program's log, "gone PID" (or
+// that match, in any order, "logline NAME REGEXP" for a line of a program's log, "holds FILE REGEXP..." for what
+// others write to a file, "gone PID" (or
 // a file FILE.pid with it) for the end of a process, "sig NAME" signals tend, "sig NAME daemon" the daemon under its guard, "setpid VAR NAME" takes an instance's pid, "same VAR
 // NAME" and "differs VAR NAME" compare it, "replace FILE OLD NEW" edits in place,
 // "exits STATUS COMMAND..." is exec of a command whose exit status is that number, and
@@ -80,6 +82,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"event":   cmdEvent,
 			"logline": cmdLogline,
+			"holds":   cmdHolds,
 			"gone":    cmdGone,
 			"sig":     cmdSig,
 			"setpid":  cmdSetpid,
@@ -194,6 +197,40 @@ func cmdLogline(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("no line of %s matches %q; seen:\n%s", args[0], args[1], strings.Join(seen, ""))
+}
+
+// cmdHolds waits until each of some expressions matches in a file.
+func cmdHolds(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: holds FILE REGEXP...")
+	}
+	var want []*regexp.Regexp
+	for _, a := range args[1:] {
+		want = append(want, regexp.MustCompile("(?m)"+a))
+	}
+	file := ts.MkAbs(args[0])
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	ts.Check(err)
+	defer unix.Close(fd)
+	_, err = unix.InotifyAddWatch(fd, filepath.Dir(file), unix.IN_MODIFY|unix.IN_CREATE|unix.IN_MOVED_TO)
+	ts.Check(err)
+	end := time.Now().Add(patience)
+	for {
+		data, _ := os.ReadFile(file) // it may come yet
+		want = slices.DeleteFunc(want, func(re *regexp.Regexp) bool { return re.Match(data) })
+		if len(want) == 0 {
+			return
+		}
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(time.Until(end).Milliseconds()))
+		if err != unix.EINTR {
+			ts.Check(err)
+		}
+		if n == 0 && !time.Now().Before(end) {
+			ts.Fatalf("%s doesn't hold %q:\n%s", args[0], want, data)
+		}
+		var events [4096]byte
+		unix.Read(fd, events[:])
+	}
 }
 
 // cmdGone waits for the end of a process that isn't ours.
@@ -530,6 +567,48 @@ func child() {
 			panic(err)
 		}
 		l.SetUnlinkOnClose(false)
+		return
+	case "call": // call METHOD with strings, in which \n is a line's end, of the supervisord at ADDRESS, and print its answer
+		c, err := xmlrpc.NewClient(os.Args[2], nil)
+		if err != nil {
+			panic(err)
+		}
+		var params []any
+		for _, p := range os.Args[4:] {
+			params = append(params, strings.ReplaceAll(p, `\n`, "\n"))
+		}
+		answer, err := c.Call(context.Background(), os.Args[3], params...)
+		if err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		fmt.Println(answer)
+		return
+	case "accept": // accept connections from standard input, and write a line with our pid to each
+		l, err := net.FileListener(os.Stdin)
+		if err != nil {
+			panic(err)
+		}
+		fmt.Println("listening at", l.Addr())
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				panic(err)
+			}
+			fmt.Fprintln(c, os.Getpid())
+			c.Close()
+		}
+	case "dial": // print what is said at ADDRESS, a path or host:port
+		network := "tcp"
+		if strings.HasPrefix(os.Args[2], "/") {
+			network = "unix"
+		}
+		c, err := net.Dial(network, os.Args[2])
+		if err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		io.Copy(os.Stdout, c)
 		return
 	case "garbage": // say to the daemon what no client would
 		for _, text := range []string{

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,9 +14,12 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"tend/internal/cli"
 	"tend/internal/conf"
 	"tend/internal/daemon"
+	"tend/internal/proc"
 	"tend/internal/supervisorctl"
 	"tend/internal/svconf"
 )
@@ -23,25 +27,27 @@ import (
 // spoken is the version of supervisord that -v prints, as scripts compare it.
 const spoken = "4.2.5"
 
-// byName does what the name asks for by which the binary was called, or its first
-// argument: what people have written for supervisord goes on working when a link
-// of that name leads here. A daemon that is under a guard already has its own
-// command line, whatever it is called.
-func byName(args []string) (status int, done bool) {
+// linked is what the name asks for by which the binary was called: what people have
+// written for supervisord goes on working when a link of that name leads here. A
+// daemon that is under a guard already has its own command line, whatever it is
+// called.
+func linked(args []string) (status int, done bool) {
 	if len(args) == 0 || daemon.Begun() {
 		return 0, false
 	}
-	name, rest := filepath.Base(args[0]), args
-	if len(args) > 1 && (args[1] == "supervisorctl" || args[1] == "supervisord") && name != "supervisorctl" && name != "supervisord" {
-		name, rest = args[1], append([]string{args[0] + " " + args[1]}, args[2:]...)
-	}
-	switch name {
-	case "supervisorctl":
-		return supervisorctl.Main(rest, os.Stdin, os.Stdout, os.Stderr, os.Environ()), true
-	case "supervisord":
-		return superviseMain(rest), true
+	switch name := filepath.Base(args[0]); name {
+	case "supervisorctl", "supervisord":
+		return byName(name, args), true
 	}
 	return 0, false
+}
+
+// byName is supervisord or supervisorctl. args begin with how that was called.
+func byName(name string, args []string) int {
+	if name == "supervisorctl" {
+		return supervisorctl.Main(args, os.Stdin, os.Stdout, os.Stderr, os.Environ())
+	}
+	return superviseMain(args)
 }
 
 // A svFlag is one of supervisord's flags. does is false for those without an
@@ -64,16 +70,16 @@ var svFlags = []svFlag{
 	{"i", "identifier", true, true},
 	{"d", "directory", true, true},
 	{"e", "loglevel", true, true},
-	{"s", "silent", false, false},
-	{"u", "user", true, false},
-	{"m", "umask", true, false},
-	{"y", "logfile_maxbytes", true, false},
-	{"z", "logfile_backups", true, false},
-	{"q", "childlogdir", true, false},
+	{"s", "silent", false, true},
+	{"u", "user", true, true},
+	{"m", "umask", true, true},
+	{"y", "logfile_maxbytes", true, true},
+	{"z", "logfile_backups", true, true},
+	{"q", "childlogdir", true, true},
 	{"k", "nocleanup", false, false},
-	{"a", "minfds", true, false},
-	{"t", "strip_ansi", false, false},
-	{"", "minprocs", true, false},
+	{"a", "minfds", true, true},
+	{"t", "strip_ansi", false, true},
+	{"", "minprocs", true, true},
 	{"", "profile_options", true, false},
 }
 
@@ -86,13 +92,20 @@ Options:
 -n/--nodaemon -- run in the foreground (same as 'nodaemon=true' in config file)
 -h/--help -- print this usage message and exit
 -v/--version -- print the version of supervisord that is spoken and exit
--d/--directory DIRECTORY -- directory to chdir to when daemonized
--l/--logfile FILENAME -- what the daemon says goes there when daemonized
+-s/--silent -- no log on standard output, in the foreground
+-l/--logfile FILENAME -- the log; -y/--logfile_maxbytes BYTES and
+    -z/--logfile_backups NUM say when it is rotated, and how many are kept
 -e/--loglevel LEVEL -- critical, error, warn, info, debug, trace or blather
 -j/--pidfile FILENAME -- write a pid file
 -i/--identifier STR -- identifier told to clients
+-q/--childlogdir DIRECTORY -- where the programs' AUTO logs are
+-t/--strip_ansi -- strip escape sequences from the programs' output
+-u/--user USER -- run programs as this user, or number, if they have none
+-d/--directory DIRECTORY -- directory to chdir to when daemonized
+-m/--umask UMASK -- umask when daemonized (default is 022)
+-a/--minfds NUM, --minprocs NUM -- limits that programs can rely on
 
-Accepted, and named as without effect: -s -u -m -y -z -q -k -a -t --minprocs
+Accepted, without effect: -k/--nocleanup (no log is ever removed at a start),
 --profile_options
 `
 
@@ -178,9 +191,37 @@ func parseSupervisord(args []string) (svCommand, error) {
 	return c, nil
 }
 
-// levels are supervisord's, as ours.
-var levels = map[string]string{
-	"critical": "error", "error": "error", "warn": "warn", "info": "info", "debug": "debug", "trace": "debug", "blather": "debug",
+// levels are the values of loglevel.
+var levels = []string{"critical", "error", "warn", "info", "debug", "trace", "blather"}
+
+// overrides returns the flags as options of [supervisord], NAME=VALUE, in place of
+// those of the file. Their paths are meant from here.
+func (c svCommand) overrides() ([]string, error) {
+	var list []string
+	for name, value := range c.given {
+		switch name {
+		case "configuration", "help", "version", "profile_options":
+			continue
+		case "nodaemon", "silent", "nocleanup", "strip_ansi":
+			value = "true"
+		case "loglevel":
+			if !slices.Contains(levels, strings.ToLower(value)) {
+				return nil, fmt.Errorf("invalid value for --loglevel '%s': bad logging level name '%s'", value, value)
+			}
+		case "logfile", "pidfile", "childlogdir", "directory":
+			if name == "logfile" && value == "syslog" {
+				break
+			}
+			path, err := filepath.Abs(value)
+			if err != nil {
+				return nil, err
+			}
+			value = path
+		}
+		list = append(list, name+"="+value)
+	}
+	slices.Sort(list)
+	return list, nil
 }
 
 // superviseMain is supervisord, as far as starting goes. The daemon that it starts
@@ -205,27 +246,22 @@ func superviseMain(args []string) int {
 		fmt.Println(spoken)
 		return 0
 	}
-	o := cli.RunOptions{Config: c.given["configuration"], Identifier: c.given["identifier"], State: os.Getenv("TEND_STATE")}
+	o := cli.RunOptions{Supervisord: true, Config: c.given["configuration"], State: os.Getenv("TEND_STATE")}
+	if o.Override, err = c.overrides(); err != nil {
+		return fail(err)
+	}
 	if o.Config == "" {
 		if o.Config, err = findSupervisord(self); err != nil {
 			return fail(err)
 		}
 	}
-	if has("loglevel") {
-		if o.LogLevel = levels[strings.ToLower(c.given["loglevel"])]; o.LogLevel == "" {
-			return fail(fmt.Errorf("invalid value for --loglevel '%s': bad logging level name '%s'", c.given["loglevel"], c.given["loglevel"]))
-		}
-	}
-	config, err := loadSupervisord(o.Config)
+	config, err := loadSupervisord(o)
 	if err != nil {
 		return fail(err)
 	}
-	if o.PIDFile, err = filepath.Abs(cmp.Or(c.given["pidfile"], config.Daemon.PIDFile)); err != nil {
-		return fail(err)
-	}
-	foreground := has("nodaemon") || config.Daemon.NoDaemon
-	if foreground {
-		for _, name := range []string{"logfile", "directory"} {
+	d := config.Daemon
+	if d.NoDaemon {
+		for _, name := range []string{"directory", "umask"} {
 			if has(name) {
 				c.idle = append(c.idle, "--"+name+" in the foreground")
 			}
@@ -234,17 +270,67 @@ func superviseMain(args []string) int {
 	if len(c.idle) > 0 {
 		fmt.Fprintf(os.Stderr, "tend: accepted, without effect here: %s\n", strings.Join(c.idle, ", "))
 	}
-	if foreground {
+	if err := openable(d.LogFile); err != nil {
+		return fail(err)
+	}
+	if err := raiseLimits(d); err != nil {
+		return fail(err)
+	}
+	if d.NoDaemon {
 		return run(context.Background(), o)
 	}
-	logfile := config.Daemon.LogFile
-	if has("logfile") {
-		logfile = c.given["logfile"]
-	}
-	if err := detach(o, logfile, c.given["directory"]); err != nil {
+	if err := detach(o, d); err != nil {
 		return fail(err)
 	}
 	return 0
+}
+
+// openable tries to open the log, while there is somebody to be told. Those that
+// are open already, as /dev/stdout, need no right to be opened.
+func openable(path string) error {
+	if path == "syslog" || strings.HasPrefix(path, "/dev/") || strings.HasPrefix(path, "/proc/") {
+		return nil
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND|syscall.O_NONBLOCK, 0o644)
+	if errors.Is(err, syscall.ENXIO) { // a named pipe without a reader
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("could not open the log file %s: %w", path, err)
+	}
+	return f.Close()
+}
+
+// raiseLimits raises the limits that programs get to minfds and minprocs, as far
+// as they are lower.
+func raiseLimits(d svconf.Daemon) error {
+	files, _, err := proc.RaiseNoFile()
+	if err != nil {
+		return err
+	}
+	var procs syscall.Rlimit
+	if err := syscall.Getrlimit(unix.RLIMIT_NPROC, &procs); err != nil {
+		return fmt.Errorf("cannot read the limit of processes: %w", err)
+	}
+	for _, l := range []struct {
+		option     string
+		resource   int
+		min        int
+		soft, hard uint64
+	}{
+		{"minfds", unix.RLIMIT_NOFILE, d.MinFDs, files.Soft, files.Hard},
+		{"minprocs", unix.RLIMIT_NPROC, d.MinProcs, procs.Cur, procs.Max},
+	} {
+		if l.min < 0 || l.soft >= uint64(l.min) {
+			continue
+		}
+		// By syscall: it would give programs the limit that it found otherwise.
+		limit := &syscall.Rlimit{Cur: uint64(l.min), Max: max(l.hard, uint64(l.min))}
+		if err := syscall.Setrlimit(l.resource, limit); err != nil {
+			return fmt.Errorf("cannot raise the limit to %s = %d: it is %d, and may be raised to %d: %w (raise it where supervisord is started, or lower %[1]s)", l.option, l.min, l.soft, l.hard, err)
+		}
+	}
+	return nil
 }
 
 // noConfig are supervisord's words.
@@ -271,25 +357,25 @@ func findSupervisord(self string) (string, error) {
 
 // loadSupervisord reads a configuration, to say what is wrong with it where
 // somebody sees that.
-func loadSupervisord(path string) (*svconf.Config, error) {
-	if _, err := os.Stat(path); err != nil {
-		return nil, fmt.Errorf("could not find config file %s", path)
+func loadSupervisord(o cli.RunOptions) (*svconf.Config, error) {
+	if _, err := os.Stat(o.Config); err != nil {
+		return nil, fmt.Errorf("could not find config file %s", o.Config)
 	}
-	r := conf.Load(conf.Options{Path: path, Environ: os.Environ(), Root: os.Geteuid() == 0})
+	r := conf.Load(conf.Options{Path: o.Config, Environ: os.Environ(), Root: os.Geteuid() == 0, Override: overrides(o.Override)})
 	for _, d := range r.Diagnostics {
 		if d.Severity == conf.Error {
 			return nil, fmt.Errorf("%s", d.Message)
 		}
 	}
 	if !r.OK() || r.Supervisord == nil {
-		return nil, fmt.Errorf("%s is no supervisord.conf; tend run takes it", path)
+		return nil, fmt.Errorf("%s is no supervisord.conf; tend run takes it", o.Config)
 	}
 	return r.Supervisord, nil
 }
 
 // detach starts the daemon in the background, and returns when it is up, or with
 // why it isn't.
-func detach(o cli.RunOptions, logfile, dir string) error {
+func detach(o cli.RunOptions, d svconf.Daemon) error {
 	exe, err := os.Executable()
 	if err == nil {
 		o.Config, err = filepath.Abs(o.Config)
@@ -297,27 +383,40 @@ func detach(o cli.RunOptions, logfile, dir string) error {
 	if err != nil {
 		return err
 	}
-	if logfile == "syslog" {
-		fmt.Fprintln(os.Stderr, "tend: logfile=syslog is not written to yet: what the daemon says is lost; tend events shows it")
-		logfile = os.DevNull
-	}
-	out, err := os.OpenFile(logfile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
-		return fmt.Errorf("could not open the log file %s: %w", logfile, err)
+		return err
 	}
-	defer out.Close()
+	defer null.Close()
+	// What is no line of the log, as the last words of a daemon, goes there too.
+	last := null
+	if info, err := os.Stat(d.LogFile); err == nil && info.Mode().IsRegular() {
+		f, err := os.OpenFile(d.LogFile, os.O_WRONLY|os.O_APPEND, 0)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		last = f
+	}
 	ready, theirs, err := os.Pipe()
 	if err != nil {
 		return err
 	}
 	defer ready.Close()
 	o.Detached = true
+	dir := ""
+	if d.Directory != nil {
+		// Its relative paths are meant from here all the same.
+		dir = *d.Directory
+		o.Override = append(o.Override, "logfile="+d.LogFile, "pidfile="+d.PIDFile)
+	}
 	cmd := exec.Command(exe)
 	cmd.Args = append(daemonArgs(o), "--ready-fd", "3")
 	cmd.Dir = dir
-	cmd.Stdout, cmd.Stderr = out, out
+	cmd.Stdout, cmd.Stderr = null, last
 	cmd.ExtraFiles = []*os.File{theirs} // descriptor 3
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	syscall.Umask(d.Umask)
 	err = cmd.Start()
 	theirs.Close()
 	if err != nil {
@@ -333,5 +432,5 @@ func detach(o cli.RunOptions, logfile, dir string) error {
 		_ = cmd.Wait() // it has said why
 		return fmt.Errorf("%s", why)
 	}
-	return fmt.Errorf("the daemon ended at once: %v; see %s", cmd.Wait(), logfile)
+	return fmt.Errorf("the daemon ended at once: %v; see %s", cmd.Wait(), d.LogFile)
 }

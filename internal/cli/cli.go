@@ -35,6 +35,10 @@ type Deps struct {
 	// Run guards programs in the foreground and returns the exit status.
 	Run func(ctx context.Context, o RunOptions) int
 
+	// ByName is supervisord or supervisorctl, as the name says, with their own
+	// arguments, and returns the exit status.
+	ByName func(name string, args []string) int
+
 	// Check loads the configuration at path, or the one that Run would find
 	// where path is "". The error says that there is none or that it can't be
 	// read; what is wrong within it are diagnostics, with their Text rendered.
@@ -74,9 +78,10 @@ type RunOptions struct {
 	ReadyFD int
 	// NoGuard is set where the daemon is to be the one process that there is.
 	NoGuard bool
-	// PIDFile, Identifier and LogLevel are for those who start it in supervisord's
-	// name: a file for the pid, and what they want in place of what the file says.
-	PIDFile, Identifier, LogLevel string
+	// Supervisord is set for those who start it in supervisord's name, who may want
+	// options of [supervisord], as NAME=VALUE, in place of those of the file.
+	Supervisord bool
+	Override    []string
 
 	// Detached is set where tend up started it: there is no terminal, standard
 	// output and error are a file.
@@ -218,6 +223,7 @@ func (a *app) root() *cobra.Command {
 		a.statusCommand(), a.logsCommand(), a.eventsCommand(), a.doctorCommand(),
 		a.actCommand(startVerb), a.actCommand(stopVerb), a.actCommand(restartVerb), a.actCommand(runNowVerb), a.signalCommand(), a.reloadCommand(),
 		a.initCommand(), a.importCommand(), a.checkCommand(), a.planCommand(),
+		a.supervisordCommand(), a.supervisorctlCommand(),
 		a.upgradeCommand(), a.versionCommand(), a.completionCommand(), a.selfTestCommand(),
 	)
 	root.SetHelpCommand(a.helpCommand())

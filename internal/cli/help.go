@@ -57,14 +57,14 @@ func (a *app) help(cmd *cobra.Command, _ []string) {
 			title(g.Title)
 			for _, c := range cmd.Commands() {
 				if c.GroupID == g.ID && c.IsAvailableCommand() {
-					fmt.Fprintf(&b, "  %s %s\n", pad(c.Name(), 11), c.Short)
+					fmt.Fprintf(&b, "  %s %s\n", pad(c.Name(), 13), c.Short)
 				}
 			}
 		}
 		title("more")
 		for _, c := range cmd.Commands() {
 			if c.GroupID == "" && c.IsAvailableCommand() {
-				fmt.Fprintf(&b, "  %s %s\n", pad(c.Name(), 11), c.Short)
+				fmt.Fprintf(&b, "  %s %s\n", pad(c.Name(), 13), c.Short)
 			}
 		}
 	}

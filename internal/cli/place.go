@@ -3,6 +3,7 @@ package cli
 import (
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 const (
@@ -23,8 +24,8 @@ func inState(folder string) place {
 }
 
 // place returns where the daemon is: --socket, --state, $TEND_SOCKET,
-// $TEND_STATE, then .tend in this folder or the next one above that has it, then
-// /run/tend.
+// $TEND_STATE, then .tend, or the only .tend-NAME with a socket, in this folder or
+// the next one above that has it, then /run/tend.
 //
 // A .tend without a daemon is not passed over: who stands in a project means it.
 func (a *app) place() place {
@@ -36,6 +37,10 @@ func (a *app) place() place {
 			p := filepath.Join(dir, stateFolder)
 			if info, err := os.Stat(p); err == nil && info.IsDir() {
 				return inState(p)
+			}
+			// That of a file of supervisord's with a name of its own, if it is the only one.
+			if others, _ := filepath.Glob(filepath.Join(dir, stateFolder+"-*", socketName)); len(others) == 1 {
+				return inState(filepath.Dir(others[0]))
 			}
 			parent := filepath.Dir(dir)
 			if parent == dir {
@@ -81,7 +86,7 @@ func shortPath(path string) string {
 	if err != nil || len(rel) >= len(path) {
 		return path
 	}
-	if filepath.IsLocal(rel) && filepath.Base(rel) == stateFolder {
+	if filepath.IsLocal(rel) && strings.HasPrefix(filepath.Base(rel), stateFolder) {
 		return "./" + rel
 	}
 	return rel

@@ -43,10 +43,9 @@ be a folder: every *.toml and *.ini in it.`,
 	}
 	cmd.Flags().StringVarP(&o.Config, "config", "c", "", "`path` of a file, or of a folder of files")
 	cmd.Flags().IntVar(&o.ReadyFD, "ready-fd", 0, "for tend up")
-	cmd.Flags().StringVar(&o.PIDFile, "pidfile", "", "for supervisord -j")
-	cmd.Flags().StringVar(&o.Identifier, "identifier", "", "for supervisord -i")
-	cmd.Flags().StringVar(&o.LogLevel, "log-level", "", "for supervisord -e")
-	for _, name := range []string{"ready-fd", "pidfile", "identifier", "log-level"} {
+	cmd.Flags().BoolVar(&o.Supervisord, "as-supervisord", false, "for supervisord")
+	cmd.Flags().StringArrayVar(&o.Override, "override", nil, "for the flags of supervisord")
+	for _, name := range []string{"ready-fd", "as-supervisord", "override"} {
 		cmd.Flags().MarkHidden(name)
 	}
 	cmd.Flags().BoolVar(&o.NoGuard, "no-guard", false, "one process: nobody starts the daemon again should it die")

@@ -38,6 +38,9 @@ type Options struct {
 	// Machine is where a file of supervisord is read, but for its Path, Environ and
 	// Earlier. nil is this machine, here and now.
 	Machine *svconf.Options
+
+	// Override are options of supervisord's own section, from its command line.
+	Override map[string]string
 }
 
 // A Result is what a load came to.

@@ -22,7 +22,7 @@ func Import(r *Result) []byte {
 	w.settings(r.Set.Daemon)
 	w.common(r.Set.Programs)
 	for _, p := range r.Set.Programs {
-		w.program(r, p)
+		w.program(r, alone(p))
 	}
 	return []byte(w.String())
 }
@@ -118,9 +118,39 @@ func (w *writer) tableName(name string) string {
 	return unique
 }
 
+// alone returns a program as it is without supervisord's ways of talking to it: what
+// can't do its work without them is disabled.
+func alone(p *spec.Program) *spec.Program {
+	m := p.Member
+	if m.Pool == (spec.Pool{}) && m.Socket == (spec.Socket{}) {
+		return p
+	}
+	q := *p
+	q.Enabled = false
+	return &q
+}
+
+// lacks says what of a program of supervisord's has no equal.
+func (w *writer) lacks(m spec.Member) {
+	if m.Pool != (spec.Pool{}) {
+		w.comment("An event listener, to which only a supervisord.conf gives events; what follows\ntend events can do its work.")
+	}
+	if m.Socket != (spec.Socket{}) {
+		w.comment("It has the socket " + m.Socket.Address + " for its standard input, which only a\nsupervisord.conf can say.")
+	}
+	none := spec.Heard{}
+	if m.Stdout != none || m.Stderr != none {
+		w.comment("Its output makes events there: *_capture_maxbytes and *_events_enabled.")
+	}
+	if m.StripANSI {
+		w.comment("Escape sequences are taken out of its output there: strip_ansi.")
+	}
+}
+
 func (w *writer) program(r *Result, p *spec.Program) {
 	name := w.tableName(p.Name)
 	w.WriteString("\n")
+	w.lacks(p.Member)
 	if name != p.Name {
 		w.comment(fmt.Sprintf("%s there: a name can't hold what that does.", p.Name))
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io/fs"
+	"net"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -42,7 +43,7 @@ func (l *load) loadSupervisord(path string) *spec.Set {
 	if s.opts.FS == nil {
 		s.opts.FS = svconf.OS{}
 	}
-	s.opts.Path, s.opts.Environ, s.opts.Earlier = path, l.opts.Environ, l.earlier
+	s.opts.Path, s.opts.Environ, s.opts.Earlier, s.opts.Override = path, l.opts.Environ, l.earlier, l.opts.Override
 	s.opts.FS = watched{s.opts.FS, s}
 	config, diagnostics := svconf.Load(s.opts)
 	for _, d := range diagnostics {
@@ -138,16 +139,11 @@ func (s *supervisord) given(section, option string) bool {
 	return s.config.Source(section, option) != (svconf.Source{})
 }
 
-// without are options of [supervisord] that have no effect here, and what does
-// their work.
-var without = []struct{ option, hint string }{
-	{"logfile", "tend writes its own messages to standard error, or to STATE/daemon.out with tend up"},
-	{"logfile_maxbytes", ""},
-	{"logfile_backups", ""},
-	{"pidfile", "the pid is in STATE/tend.pid"},
-	{"identifier", ""},
-	{"nocleanup", "logs are never removed at a start"},
-	{"silent", ""},
+// byName are options of [supervisord] that count when tend is started by the name
+// of supervisord, and what does their work else.
+var byName = []struct{ option, hint string }{
+	{"pidfile", "with tend run and tend up the pid is in STATE/tend.pid"},
+	{"silent", "tend run writes to standard error what it does"},
 	{"umask", "programs have the umask that tend is started with, unless they have their own"},
 	{"minfds", "tend raises its own limit as far as it may; that of programs is limits.nofile in a tend.toml"},
 	{"minprocs", "the limit of programs is limits.nproc in a tend.toml"},
@@ -170,19 +166,19 @@ func (s *supervisord) daemon() {
 		d.Logs = absolute(s.opts.Dir, c.Daemon.ChildLogDir)
 	}
 	s.set.Daemon = d
-	for _, w := range without {
-		if s.given(section, w.option) {
-			s.about(Info, section, w.option, w.hint, "accepted, has no effect here")
+	for _, o := range byName {
+		if s.given(section, o.option) {
+			s.about(Info, section, o.option, o.hint, "accepted, has an effect with tend supervisord only")
 		}
 	}
+	if s.given(section, "nocleanup") {
+		s.about(Info, section, "nocleanup", "", "accepted, has no effect here: no log is ever removed at a start")
+	}
 	if s.given(section, "nodaemon") && !c.Daemon.NoDaemon {
-		s.about(Info, section, "nodaemon", "tend up starts it in the background", "accepted, has no effect here: tend run stays in the foreground")
+		s.about(Info, section, "nodaemon", "tend supervisord and tend up start it in the background", "accepted, has no effect with tend run, which stays in the foreground")
 	}
 	if c.Daemon.Directory != nil && c.Daemon.NoDaemon {
 		s.about(Info, section, "directory", "", "accepted, has no effect here, nor in supervisord with nodaemon=true")
-	}
-	if c.Daemon.StripANSI {
-		s.about(Warning, section, "strip_ansi", "", "not done yet: escape sequences stay in the logs")
 	}
 	if u := c.Daemon.User; u != nil && u.UID != s.opts.UID {
 		if s.opts.UID == 0 {
@@ -263,10 +259,7 @@ func (s *supervisord) program(g *svconf.Group, from *svconf.Process) *spec.Progr
 	p := spec.New(spec.NameOf(g.Name, from.Name))
 	at := s.config.Source(from.Section, "")
 	p.Source = spec.Source{File: absolute(s.opts.Dir, at.File), Line: at.Line}
-	p.Member = spec.Member{Group: g.Name, Process: from.Name, GroupPriority: g.Priority, Priority: from.Priority, ServerURL: s.config.ServerURL}
-	if from.ServerURL != nil {
-		p.Member.ServerURL = *from.ServerURL
-	}
+	p.Member = s.member(g, from)
 	p.Command.Argv = from.Argv
 	if len(from.Argv) == 0 || from.Argv[0] == "" {
 		// supervisord has a process that never starts, and so have we: no file is
@@ -310,16 +303,47 @@ func (s *supervisord) program(g *svconf.Group, from *svconf.Process) *spec.Progr
 		p.KillScope = spec.KillGroup
 	}
 	s.log(p, from)
+	return p
+}
 
+// member maps what only supervisord's programs have.
+func (s *supervisord) member(g *svconf.Group, from *svconf.Process) spec.Member {
+	m := spec.Member{
+		Group: g.Name, Process: from.Name, GroupPriority: g.Priority, Priority: from.Priority, ServerURL: s.config.ServerURL,
+		Stdout: heard(from.Stdout), Stderr: heard(from.Stderr), StripANSI: s.config.Daemon.StripANSI,
+	}
+	if from.ServerURL != nil {
+		m.ServerURL = *from.ServerURL
+	}
+	if from.RedirectError {
+		m.Stderr = spec.Heard{}
+	}
 	switch g.Kind {
 	case svconf.Listeners:
-		p.Enabled = false
-		s.about(Warning, from.Section, "", "run it by hand, or let something follow tend events", "event listeners are not served yet: it is listed, and not started")
+		m.Pool = spec.Pool{Events: strings.Join(g.Events, ","), Buffer: g.BufferSize, Handler: g.ResultHandler}
+		m.Stdout = spec.Heard{} // it is for the protocol
 	case svconf.FastCGI:
-		p.Enabled = false
-		s.about(Warning, from.Section, "", "", "FastCGI sockets are not made yet: it is listed, and not started")
+		m.Socket = socket(g.Socket)
 	}
-	return p
+	return m
+}
+
+func heard(c svconf.Channel) spec.Heard {
+	return spec.Heard{Capture: max(c.CaptureMaxBytes, 0), Events: c.Events}
+}
+
+func socket(from *svconf.Socket) spec.Socket {
+	s := spec.Socket{Network: "unix", Address: from.Path, Mode: from.Mode & 0o7777, UID: -1, GID: -1}
+	if from.Path == "" {
+		s = spec.Socket{Network: "tcp", Address: net.JoinHostPort(from.Host, strconv.Itoa(from.Port)), UID: -1, GID: -1}
+	}
+	if from.Owner != nil {
+		s.UID, s.GID = from.Owner.UID, from.Owner.GID
+	}
+	if from.Backlog != nil {
+		s.Backlog = *from.Backlog
+	}
+	return s
 }
 
 // directory returns where a process begins: where supervisord is, which is where
@@ -370,15 +394,6 @@ func (s *supervisord) log(p *spec.Program, from *svconf.Process) {
 		}
 		if filepath.IsAbs(p.Log.Stderr) && p.Log.Stderr == p.Log.File {
 			p.Log.Stderr, p.Log.StderrMaxSize, p.Log.StderrKeep = "", spec.Optional{}, spec.Optional{}
-		}
-	}
-	for i, c := range []svconf.Channel{out, errs} {
-		name := []string{"stdout", "stderr"}[i]
-		if c.CaptureMaxBytes > 0 {
-			s.about(Warning, from.Section, name+"_capture_maxbytes", "", "not done yet: what is between the XSUPERVISOR tokens stays in the log")
-		}
-		if c.Events {
-			s.about(Warning, from.Section, name+"_events_enabled", "", "not done yet: there are no PROCESS_LOG events")
 		}
 	}
 }

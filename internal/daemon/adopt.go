@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -43,7 +44,11 @@ func (d *Daemon) restore(past remembered, set *spec.Set) {
 	}
 	var ids []engine.ID
 	d.engine, ids = engine.Restore(now, outside, past.past)
+	if d.again = past.meta.Again && d.engine.Stopping(); d.again && d.wire != nil {
+		d.wire.restarting = true
+	}
 	d.putMeta()
+	d.ears.restore(d.engine.Set(), past)
 
 	wanted := make(map[string]*engine.Record) // by the rest of a mark: TREE/GEN
 	for i := range past.past.Instances {
@@ -140,9 +145,10 @@ func (d *Daemon) restore(past remembered, set *spec.Set) {
 			ended++
 		}
 	}
+	d.adoptSockets()
 	for name, fd := range d.kept { // of instances that are gone
 		unix.Close(fd)
-		if strings.HasPrefix(name, keptOut) || strings.HasPrefix(name, keptErr) || strings.HasPrefix(name, keptProcess) {
+		if slices.ContainsFunc([]string{keptOut, keptErr, keptProcess, keptIn, keptSocket}, func(kind string) bool { return strings.HasPrefix(name, kind) }) {
 			d.keeper.Drop(name)
 		}
 	}
@@ -154,10 +160,30 @@ func (d *Daemon) restore(past remembered, set *spec.Set) {
 		}
 		d.tell(event.Event{Kind: event.Adopted, Message: message})
 	}
+	var again []*instance
+	for i, a := range adoptions {
+		if a == nil {
+			continue
+		}
+		alive := false
+		switch facts[i].(type) {
+		case unit.Resume, unit.Spawned:
+			alive = true
+		default:
+			d.releaseInput(a.tree, a.stdin, "")
+			a.stdin = nil
+		}
+		if d.ears.adopted(a.instance, alive) {
+			again = append(again, a.instance)
+		}
+	}
 	for i, ev := range facts {
 		if ev != nil {
 			d.step(engine.Fact{ID: ids[i], Event: ev})
 		}
+	}
+	for _, n := range again {
+		d.startAgain(n)
 	}
 	if past.whole && !past.past.Rebooted {
 		d.step(engine.Tick{})
@@ -173,13 +199,23 @@ func restOfMark(tree string, gen uint64) string { return fmt.Sprintf("%s/%d", tr
 // putMeta says whose ledger it is from now on.
 func (d *Daemon) putMeta() {
 	m := meta{Version: memoryVersion, Boot: proc.BootID(), Config: d.config,
-		Cgroup: d.host.Capabilities().Cgroup, Tend: d.opts.Version}
+		Cgroup: d.host.Capabilities().Cgroup, Tend: d.opts.Version, Again: d.again}
 	if d.wire != nil {
 		c := d.wire.read.Supervisord
-		m.Servers, m.Identifier = c.Servers, c.Daemon.Identifier
+		m.Servers, m.Supervisord = c.Servers, &c.Daemon
 	}
 	d.ledger.Put(keyMeta, encode(m))
 	d.unsaved = true
+}
+
+// setAgain says whether the end of the programs is to be a new beginning. It is
+// put aside with the order to end: should we die meanwhile, the next daemon goes
+// on as we would have.
+func (d *Daemon) setAgain(again bool) {
+	if d.again != again {
+		d.again = again
+		d.putMeta()
+	}
 }
 
 // An adoption is an instance that is being taken over.
@@ -194,10 +230,33 @@ type adoption struct {
 // adoption begins to take an instance over.
 func (d *Daemon) adoption(id engine.ID, r *engine.Record, b born) *adoption {
 	tree := treeOf(r.Program, r.Index)
-	return &adoption{
+	a := &adoption{
 		instance: &instance{id: id, name: r.Name, tree: tree, gen: r.Unit.Gen, spec: d.engine.SpecOf(id)},
 		born:     b,
 		kept:     [2]int{d.takeKept(keptOut + tree), d.takeKept(keptErr + tree)},
+	}
+	if fd := d.takeKept(keptIn + tree); fd >= 0 {
+		a.stdin = adoptStdin(fd)
+	}
+	if a.voice, _ = d.ears.voice(nil, d.memberOf(a.spec)); a.voice != nil {
+		a.voice.resume(b.PID, a.stdin)
+	}
+	return a
+}
+
+// adoptSockets takes over the sockets of groups that have processes.
+func (d *Daemon) adoptSockets() {
+	users := make(map[string]int)
+	for _, n := range d.instances {
+		if m := d.memberOf(n.spec); n.process != nil && m.Socket != (spec.Socket{}) {
+			n.socket = m.Group
+			users[m.Group]++
+		}
+	}
+	for group, n := range users {
+		if fd := d.takeKept(keptSocket + group); fd >= 0 {
+			d.sockets.adopt(group, fd, n)
+		}
 	}
 }
 
@@ -343,6 +402,10 @@ func (d *Daemon) outputs(n *instance) (out, errs logs.Options) {
 	out, errOut := destinations(n.name, n.spec, d.place.logs, account)
 	if errs = out; errOut != nil {
 		errs = *errOut
+	}
+	n.voice.taps(&out, nil)
+	if errOut != nil {
+		n.voice.taps(new(logs.Options), &errs)
 	}
 	out.UID, out.GID, errs.UID, errs.GID = -1, -1, -1, -1 // as it is
 	return out, errs

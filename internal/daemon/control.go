@@ -181,7 +181,8 @@ func (c control) Daemon(ctx context.Context) (*api.Daemon, error) {
 func (c control) Shutdown(ctx context.Context, o api.ShutdownOptions) error {
 	_, err := ask(ctx, c.d, func() struct{} {
 		c.d.step(engine.Shutdown{Now: o.Now})
-		c.d.asked, c.d.again = true, false
+		c.d.asked = true
+		c.d.setAgain(false)
 		return struct{}{}
 	})
 	return err

@@ -23,6 +23,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"tend/api"
 	"tend/internal/conf"
 	"tend/internal/engine"
@@ -35,6 +37,7 @@ import (
 	"tend/internal/proc"
 	"tend/internal/server"
 	"tend/internal/spec"
+	"tend/internal/supervisord"
 	"tend/internal/unit"
 	"tend/internal/usage"
 )
@@ -46,10 +49,10 @@ type Options struct {
 	State   string   // folder; "" is what the configuration says, or the default place
 	Version string
 
-	// Over what a file of supervisord says; "" leaves it at that.
-	PIDFile    string // gets the pid that people know us by
-	Identifier string // that clients are told
-	LogLevel   string // of our own messages
+	// Supervisord is set where we were started by that name: then the pid file is
+	// written, what we say goes to the main log only, and QUIT stops everything.
+	Supervisord bool
+	Override    map[string]string // options of [supervisord], over those of the file
 
 	// Ready, when it isn't nil, is told "ready" once the socket answers, or why
 	// that can't be, and closed.
@@ -75,7 +78,7 @@ type Daemon struct {
 	config  string // path given to the loader; "": a command
 	place   place
 	lock    *lock
-	pidFile bool // of the options, was written
+	pidFile string // that was written; "": none
 	ledger  *ledger.Ledger
 
 	// Who keeps what would die with us, and what was kept for us. See begin.
@@ -106,7 +109,9 @@ type Daemon struct {
 	server  *server.Server
 	remote  *remote // nil: not on a network
 	wire    *wire   // nil: not a configuration of supervisord's
+	ears    *ears   // nil: the same
 	say     *sayer
+	main    *mainLog // supervisord's log; nil: none
 
 	inbox  inbox
 	tidy   *time.Timer // gives memory back after a load
@@ -131,6 +136,7 @@ type Daemon struct {
 
 	starts  []func() // for spawns, when this turn of the loop is over
 	kernel  queue    // signals, in the order given
+	sockets sockets
 	environ environ
 
 	files       *conf.Result // what the wanted set was made of
@@ -163,6 +169,10 @@ func Run(opts Options) int {
 	if err != nil {
 		d.close()
 		d.ready(err)
+		if opts.Supervisord {
+			fmt.Fprintln(opts.Stderr, "Error: "+err.Error())
+			return 2
+		}
 		fmt.Fprintln(opts.Stderr, "tend: "+err.Error())
 		var hint interface{ Hint() string }
 		if errors.As(err, &hint) && hint.Hint() != "" {
@@ -187,7 +197,9 @@ func (d *Daemon) begun(set *spec.Set) {
 	case d.died != "":
 		d.tell(event.Event{Kind: event.DaemonStarted, PID: d.pid, Message: fmt.Sprintf("tend %s started again: the daemon before it died (%s)", d.opts.Version, d.died)})
 	default:
-		fmt.Fprintf(d.opts.Stdout, "pid %d\n", d.mainPID())
+		if !d.opts.Supervisord {
+			fmt.Fprintf(d.opts.Stdout, "pid %d\n", d.mainPID())
+		}
 		d.tell(event.Event{Kind: event.DaemonStarted, PID: d.pid, Message: fmt.Sprintf("tend %s started, %s", d.opts.Version, d.summary(set))})
 	}
 	for _, text := range d.notices {
@@ -200,6 +212,9 @@ func (d *Daemon) begun(set *spec.Set) {
 		d.warn(d.files)
 	}
 	d.applyFirst(set)
+	if d.died == "" && d.upgraded == "" {
+		d.ears.publish(supervisord.DaemonEvent(true))
+	}
 }
 
 // applyFirst brings the wanted world by the files about, where it isn't that
@@ -455,6 +470,7 @@ func (d *Daemon) loop(signals <-chan os.Signal) {
 		d.arm()
 		d.commit()
 		d.say.flush()
+		d.main.flush()
 		d.launch()
 		d.settle()
 		select {
@@ -525,27 +541,45 @@ func (d *Daemon) onSignal(s os.Signal) {
 	switch s {
 	case syscall.SIGHUP, syscall.SIGUSR1:
 		if d.wire != nil && s == syscall.SIGHUP {
+			if d.engine.Stopping() {
+				d.main.say("WARN", "ignored SIGHUP indicating restart request (shutdown in progress)")
+				break
+			}
+			d.main.say("WARN", "received SIGHUP indicating restart request")
 			d.wire.restart()
 			break
 		}
 		d.reload(reloadRequest{why: bySignal})
 	case syscall.SIGUSR2:
+		d.main.say("INFO", "received SIGUSR2 indicating log reopen request")
+		d.main.reopen()
 		if err := d.capture.Reopen(); err != nil {
 			d.tell(event.Event{Kind: event.LogTrouble, Message: "cannot reopen the log files: " + err.Error()})
 			break
 		}
 		d.tell(event.Event{Kind: event.LogReopened, Message: "log files reopened"})
-	case syscall.SIGQUIT:
-		d.leave = true
-	default: // TERM, INT
+	default: // TERM, INT, QUIT
+		if s == syscall.SIGQUIT && !d.opts.Supervisord {
+			d.leave = true
+			break
+		}
+		d.main.say("WARN", "received "+unix.SignalName(s.(syscall.Signal))+" indicating exit request")
+		d.setAgain(false)
 		d.step(engine.Shutdown{Now: d.asked})
-		d.asked, d.again = true, false
+		d.asked = true
 	}
 }
 
 // step tells the engine one input and carries out what comes of it.
 func (d *Daemon) step(in engine.Input) {
+	stopping := d.engine.Stopping()
 	out := d.engine.Step(time.Now(), in)
+	if _, ok := in.(engine.Desired); ok {
+		d.ears.sync(d.engine.Set())
+	}
+	if d.engine.Stopping() && !stopping {
+		d.ears.publish(supervisord.DaemonEvent(false))
+	}
 	d.wake = out.Wake
 	d.put(out.Save)
 	d.tell(out.Say...)
@@ -576,7 +610,11 @@ func (d *Daemon) tell(events ...event.Event) {
 	}
 	d.events.Append(events...)
 	d.metrics.Observe(events...)
-	d.say.events(events)
+	if d.main == nil || !d.opts.Supervisord {
+		d.say.events(events)
+	}
+	d.main.events(events)
+	d.ears.hear(events)
 }
 
 // post hands a message to the loop. It may be called from any goroutine and
@@ -685,6 +723,7 @@ func (d *Daemon) close() {
 	if d.remote != nil {
 		d.remote.close()
 	}
+	d.ears.close()
 	if d.server != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		d.server.Shutdown(ctx)
@@ -718,12 +757,13 @@ func (d *Daemon) close() {
 	if d.capture != nil {
 		d.capture.Close()
 	}
-	if d.pidFile {
-		os.Remove(d.opts.PIDFile)
+	if d.pidFile != "" {
+		os.Remove(d.pidFile)
 	}
 	if d.lock != nil {
 		d.lock.release()
 	}
+	d.main.close()
 	if d.say != nil {
 		d.say.close()
 	}

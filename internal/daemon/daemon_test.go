@@ -194,6 +194,9 @@ func TestPlaces(t *testing.T) {
 		{"in the folder", Options{Config: dir}, spec.Daemon{}, dir + "/.tend", dir + "/.tend/logs"},
 		{"by flag", Options{Config: file, State: "/x"}, spec.Daemon{State: "/y"}, "/x", "/x/logs"},
 		{"by key", Options{Config: file}, spec.Daemon{State: "/y", Logs: "/z"}, "/y", "/z"},
+		{"another supervisord.conf", Options{Config: dir + "/web.conf"}, spec.Daemon{}, dir + "/.tend-web", dir + "/.tend-web/logs"},
+		{"the first one", Options{Config: dir + "/supervisord.conf"}, spec.Daemon{}, dir + "/.tend", dir + "/.tend/logs"},
+		{"another one of the system's", Options{Config: "/etc/supervisor/web.conf"}, spec.Daemon{}, "/run/tend-web", "/var/log/tend-web"},
 		{"the system's", Options{Config: "/etc/tend/tend.toml"}, spec.Daemon{}, "/run/tend", "/var/log/tend"},
 	} {
 		if p, err := choosePlace(c.o, c.d); err != nil || p.state != c.state || p.logs != c.logs {

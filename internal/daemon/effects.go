@@ -33,6 +33,9 @@ type instance struct {
 	gen      uint64 // of process
 	process  *proc.Process
 	out, err *logs.Stream // err is nil where it is merged
+	voice    *voice
+	stdin    *stdin // nil: it reads nothing of ours
+	socket   string // the group whose socket its process has; "": none
 	spawning bool
 	early    []proc.Fact // that came before the answer to the spawn
 	end      uint64      // number of the guard's word on how process ended; 0: there is none
@@ -64,6 +67,9 @@ func (d *Daemon) do(f engine.Effect) {
 // spawned is the answer of a spawn that was carried out beside the loop.
 type spawned struct {
 	out, err *logs.Stream
+	voice    *voice
+	stdin    *stdin
+	socket   string
 	process  *proc.Process
 	failure  error
 }
@@ -75,10 +81,15 @@ func (d *Daemon) spawn(f engine.Spawn) {
 		d.instances[f.ID] = n
 	}
 	n.name, n.tree, n.spec, n.gen, n.spawning = f.Name, treeName(f.Spec, f.Index), f.Spec, f.Gen, true
-	have := spawned{out: n.out, err: n.err}
+	m := d.memberOf(f.Spec)
+	var heardAnew bool
+	if n.voice, heardAnew = d.ears.voice(n.voice, m); heardAnew {
+		d.redirect(n)
+	}
+	have := spawned{out: n.out, err: n.err, voice: n.voice}
 	logDir := d.place.logs
 	n.next = func() {
-		got := d.start(f, have, logDir)
+		got := d.start(f, m, have, logDir)
 		d.post(func() { d.onSpawned(n, f, got) })
 	}
 	d.startNext(n)
@@ -100,13 +111,14 @@ func (d *Daemon) signalled(n *instance) {
 }
 
 // start makes the pipes and the process of an attempt. It runs beside the loop.
-func (d *Daemon) start(f engine.Spawn, s spawned, logDir string) spawned {
+func (d *Daemon) start(f engine.Spawn, m spec.Member, s spawned, logDir string) spawned {
 	account, err := lookup(f.Spec)
 	if err != nil {
 		s.failure = err
 		return s
 	}
 	out, errOut := destinations(f.Name, f.Spec, logDir, account)
+	s.voice.taps(&out, errOut)
 	tree := treeName(f.Spec, f.Index)
 	if s.out == nil {
 		if s.out, s.failure = d.pipe(f.Name, keptOut+tree, out); s.failure != nil {
@@ -121,10 +133,26 @@ func (d *Daemon) start(f engine.Spawn, s spawned, logDir string) spawned {
 	attempt := d.attempt(uint64(f.ID)<<32|uint64(uint32(f.Gen)), f.Index, f.Gen, f.Spec, account)
 	attempt.Argv = f.Spec.Command.Args()
 	attempt.Hold = true
+	in, err := d.input(m, tree)
+	if err != nil {
+		s.failure = err
+		return s
+	}
+	s.stdin, s.socket, attempt.Stdin = in.stdin, in.socket, in.fd
+	s.voice.begin(in.stdin)
 	attempt.Born = func(id proc.Identity, cgroup string) {
+		s.voice.speaks(id.PID)
 		d.putBorn(tree, born{Gen: f.Gen, Identity: id, Cgroup: cgroup, Out: inodeOf(s.out), Err: inodeOf(s.err)})
 	}
 	s.process, s.failure = d.run(attempt, s.out, s.err)
+	if in.made {
+		unix.Close(in.fd)
+	}
+	if s.failure != nil {
+		s.voice.ended()
+		d.releaseInput(tree, s.stdin, s.socket)
+		s.stdin, s.socket = nil, ""
+	}
 	if _, ok := d.keeper.(fdStore); ok && s.failure == nil {
 		// A manager isn't told how programs end whose parent it becomes, but the
 		// kernel tells whoever holds a pidfd.
@@ -198,7 +226,7 @@ func (d *Daemon) run(a *proc.Attempt, out, errs *logs.Stream) (*proc.Process, er
 		return nil, fmt.Errorf("cannot start: %w", err)
 	}
 	defer unix.Close(stdout)
-	a.Stdin, a.Stdout, a.Stderr = -1, stdout, stdout
+	a.Stdout, a.Stderr = stdout, stdout
 	if errs != nil {
 		stderr, err := errs.Writer()
 		if err != nil {
@@ -214,7 +242,7 @@ func (d *Daemon) run(a *proc.Attempt, out, errs *logs.Stream) (*proc.Process, er
 func (d *Daemon) attempt(tag uint64, index int, gen uint64, p *spec.Program, account *proc.Account) *proc.Attempt {
 	tree := treeName(p, index)
 	env, mark := d.environ.of(tree, index, gen, p, account)
-	a := &proc.Attempt{Tag: tag, Name: tree, Mark: mark, Env: env, Dir: p.Directory, Umask: -1, NoNewPrivs: p.NoNewPrivileges}
+	a := &proc.Attempt{Tag: tag, Name: tree, Mark: mark, Env: env, Dir: p.Directory, Umask: -1, Stdin: -1, NoNewPrivs: p.NoNewPrivileges}
 	if account != nil {
 		a.Cred = &account.Cred
 	}
@@ -294,7 +322,7 @@ func direct(o *logs.Options, file string, inherit logs.Mode) {
 
 func (d *Daemon) onSpawned(n *instance, f engine.Spawn, got spawned) {
 	n.spawning = false
-	n.out, n.err, n.process = got.out, got.err, got.process
+	n.out, n.err, n.process, n.stdin, n.socket = got.out, got.err, got.process, got.stdin, got.socket
 	if n.name != f.Name || n.spec != f.Spec {
 		d.redirect(n) // it was renamed or changed meanwhile
 	}
@@ -331,7 +359,11 @@ const aside = 1 << 63
 // onProc takes a fact of proc's into the loop.
 func (d *Daemon) onProc(f proc.Fact) { d.post(func() { d.onFact(f) }) }
 
-func (d *Daemon) onFact(f proc.Fact) {
+func (d *Daemon) onFact(f proc.Fact) { d.take(f, false) }
+
+// take tells the engine of a fact. What an ended process has said is heard first,
+// where somebody listens; heard is set when it was.
+func (d *Daemon) take(f proc.Fact, heard bool) {
 	var tag uint64
 	switch f := f.(type) {
 	case proc.Ended:
@@ -353,6 +385,12 @@ func (d *Daemon) onFact(f proc.Fact) {
 	var ev unit.Event
 	switch f := f.(type) {
 	case proc.Ended:
+		if !heard && d.hearOut(n, func() { d.take(f, true) }) {
+			return
+		}
+		n.voice.ended()
+		d.releaseInput(n.tree, n.stdin, n.socket)
+		n.stdin, n.socket = nil, ""
 		ev = unit.Ended{Gen: n.gen, Code: f.Status.Code, Signal: spec.Signal(f.Status.Signal), Core: f.Status.CoreDump, Unknown: f.Unknown, Left: f.Left}
 		d.reaps = append(d.reaps, n.process)
 		if n.end != 0 {
@@ -449,6 +487,7 @@ func (d *Daemon) configure(f engine.Configure) {
 		return // never started: everything is taken from the spec when it is
 	}
 	n.name, n.spec = f.Name, f.Spec
+	n.voice, _ = d.ears.voice(n.voice, d.memberOf(f.Spec))
 	if !n.spawning {
 		d.redirect(n)
 	}
@@ -461,10 +500,13 @@ func (d *Daemon) redirect(n *instance) {
 		return
 	}
 	out, errOut := destinations(n.name, n.spec, d.place.logs, nil)
+	n.voice.taps(&out, errOut)
 	err := n.out.Configure(out)
 	if err == nil && n.err != nil {
 		if errOut == nil {
-			errOut = &out
+			merged := out
+			merged.Tap = nil // which is for one stream
+			errOut = &merged
 		}
 		err = n.err.Configure(*errOut)
 	}
@@ -487,6 +529,7 @@ func (d *Daemon) forget(f engine.Forget) {
 
 func (d *Daemon) release(n *instance) {
 	delete(d.instances, n.id)
+	d.releaseInput(n.tree, n.stdin, n.socket)
 	tree, host, cgroup := n.tree, d.host, n.cgroup
 	streams := []*logs.Stream{n.out, n.err}
 	d.kernel.put(func() { // after the signals to it

@@ -34,6 +34,8 @@ const (
 	keptListener = "listener"
 	keptOut      = "out "
 	keptErr      = "err "
+	keptIn       = "in "
+	keptSocket   = "socket " // and the group
 	keptStage    = "stage "
 	keptProcess  = "pidfd " // where the keeper isn't told how processes end
 )

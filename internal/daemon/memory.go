@@ -24,6 +24,8 @@ const (
 	keyProgram  = "program/"  // NAME: spec.Encode
 	keyInstance = "instance/" // NAME:INDEX
 	keyBorn     = "born/"     // NAME:INDEX, the latest process
+
+	keyListeners = "listeners" // supervisord.Memory
 )
 
 // memoryVersion is that of what the values mean. A ledger with a higher one is
@@ -38,10 +40,13 @@ type meta struct {
 	Cgroup  string `json:"cgroup"` // folder of the host; "" for none
 	Tend    string `json:"tend"`   // version
 
-	// Where supervisord's clients are answered, and under which name. The file that
-	// says so can't be used any more, perhaps.
-	Servers    []svconf.Server `json:"servers,omitempty"`
-	Identifier string          `json:"identifier,omitempty"`
+	// Where supervisord's clients are answered, and what [supervisord] says. The file
+	// that does so can't be used any more, perhaps.
+	Servers     []svconf.Server `json:"servers,omitempty"`
+	Supervisord *svconf.Daemon  `json:"supervisord,omitempty"`
+
+	// Again says that everything is being stopped to begin anew, not for good.
+	Again bool `json:"again,omitempty"`
 }
 
 // savedInstance is a record with the clock by which its times are meant.
@@ -117,6 +122,7 @@ func (d *Daemon) put(s engine.Save) {
 // commit makes what was put outlive the daemon. Where that fails programs are
 // guarded all the same, and people are told that tend itself is not.
 func (d *Daemon) commit() {
+	d.ears.save()
 	if !d.unsaved {
 		return
 	}
@@ -160,6 +166,9 @@ type remembered struct {
 	past   engine.Past
 	born   map[string]born // by tree
 	events uint64
+
+	listeners []byte // nil: none
+
 	whole  bool   // it was there, and nothing of it was lost
 	notice string // what was lost, in words
 }
@@ -179,6 +188,7 @@ func remember(values map[string][]byte, now time.Time) remembered {
 	}
 	r.whole = json.Unmarshal(values[keyWorld], &r.past.World) == nil
 	json.Unmarshal(values[keyEvents], &r.events) // 0 will do
+	r.listeners = values[keyListeners]
 	same := r.meta.Boot == proc.BootID()
 	r.past.Rebooted = !same
 	// All wait for this, and most of it is decoding: each kind beside the others.

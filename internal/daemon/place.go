@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"tend/internal/spec"
 )
 
@@ -26,6 +28,15 @@ func (p place) hash() string {
 	h := fnv.New64a()
 	h.Write([]byte(p.state))
 	return strconv.FormatUint(h.Sum64(), 36)
+}
+
+// suffix tells the folders of several files of supervisord's in one folder apart:
+// "-web" for web.conf, "" for supervisord.conf and for files of other formats.
+func suffix(config string) string {
+	if name, ok := strings.CutSuffix(filepath.Base(config), ".conf"); ok && name != "supervisord" && name != "" {
+		return "-" + name
+	}
+	return ""
 }
 
 // choosePlace decides on the folders. A configuration below /etc/tend, and one of
@@ -54,15 +65,15 @@ func choosePlace(o Options, d spec.Daemon) (place, error) {
 	case d.State != "":
 		p.state = d.State
 	case system:
-		p.state = "/run/tend"
+		p.state = "/run/tend" + suffix(o.Config)
 	default:
-		p.state = filepath.Join(base, ".tend")
+		p.state = filepath.Join(base, ".tend"+suffix(o.Config))
 	}
 	switch {
 	case d.Logs != "":
 		p.logs = d.Logs
 	case system && o.State == "":
-		p.logs = "/var/log/tend"
+		p.logs = "/var/log/tend" + suffix(o.Config)
 	default:
 		p.logs = filepath.Join(p.state, "logs")
 	}
@@ -91,14 +102,49 @@ func findPlace(o Options, d spec.Daemon, state string) (place, error) {
 	if _, err := os.Stat(p.state); errors.Is(err, os.ErrNotExist) {
 		fresh = true
 	}
-	if err := os.MkdirAll(p.state, 0o755); err != nil {
+	err = os.MkdirAll(p.state, 0o755)
+	if chosen := o.State != "" || d.State != "" || state != ""; o.Supervisord && !chosen && (err != nil || unix.Access(p.state, unix.W_OK) != nil) {
+		// Supervisord needs none, and runs where nothing can be written beside its file.
+		if p.state, err = privateFolder(p.hash()); err != nil {
+			return place{}, err
+		}
+		if d.Logs == "" {
+			p.logs = filepath.Join(p.state, "logs")
+		}
+	}
+	if err != nil {
 		return place{}, hinted{fmt.Errorf("cannot make the state folder: %w", err), "name another one with --state"}
 	}
-	if fresh && filepath.Base(p.state) == ".tend" {
+	if fresh && strings.HasPrefix(filepath.Base(p.state), ".tend") {
 		// The folder lies in people's projects: keep it out of their commits.
 		os.WriteFile(filepath.Join(p.state, ".gitignore"), []byte("*\n"), 0o644)
 	}
 	return p, nil
+}
+
+// privateFolder makes a folder that is ours alone, where this user may write: below
+// $XDG_RUNTIME_DIR or that of temporary files. It is the same one each time.
+func privateFolder(name string) (string, error) {
+	base := os.Getenv("XDG_RUNTIME_DIR")
+	if base == "" {
+		base = os.TempDir()
+	}
+	path := filepath.Join(base, fmt.Sprintf("tend-%d-%s", os.Geteuid(), name))
+	err := os.Mkdir(path, 0o700)
+	if errors.Is(err, os.ErrExist) {
+		// Others can write there too: it may be theirs, or lead somewhere else.
+		var info os.FileInfo
+		if info, err = os.Lstat(path); err == nil {
+			owner, ok := info.Sys().(*syscall.Stat_t)
+			if !ok || !info.IsDir() || int(owner.Uid) != os.Geteuid() || info.Mode().Perm()&0o077 != 0 {
+				err = errors.New("it is there, and not a folder of this user alone")
+			}
+		}
+	}
+	if err != nil {
+		return "", hinted{fmt.Errorf("cannot use the state folder %s: %w", path, err), "name another one with $TEND_STATE"}
+	}
+	return path, nil
 }
 
 // hinted is an error that says what to do.

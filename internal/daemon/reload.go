@@ -43,11 +43,7 @@ type reloads struct {
 
 // load reads the files. It runs beside the loop, but for the first one.
 func (d *Daemon) load() *conf.Result {
-	r := d.loader.Load(conf.Options{Path: d.config, Environ: os.Environ(), Root: os.Geteuid() == 0})
-	if r.OK() && d.opts.LogLevel != "" {
-		r.Set.Daemon.LogLevel = d.opts.LogLevel
-	}
-	return r
+	return d.loader.Load(conf.Options{Path: d.config, Environ: os.Environ(), Root: os.Geteuid() == 0, Override: d.opts.Override})
 }
 
 func (d *Daemon) reload(r reloadRequest) {

@@ -29,7 +29,7 @@ const standsFor = "4.2.5"
 // configuration is a supervisord.conf.
 type wire struct {
 	d    *Daemon
-	log  string // our own; "": none
+	log  string // our own that clients can read; "": none
 	ctx  context.Context
 	done context.CancelFunc // nobody is answered any more
 
@@ -45,9 +45,22 @@ type wire struct {
 var _ supervisord.Daemon = (*wire)(nil)
 
 func (d *Daemon) newWire(read *conf.Result) *wire {
-	w := &wire{d: d, log: fileOf(d.opts.Stderr), read: read, active: groupsOf(read.Supervisord)}
+	w := &wire{d: d, read: read, active: groupsOf(read.Supervisord)}
+	if d.main != nil {
+		w.log = d.main.path
+	} else {
+		w.log = fileOf(d.opts.Stderr)
+	}
 	w.ctx, w.done = context.WithCancel(context.Background())
+	if d.ears == nil {
+		d.ears = newEars(d, w.identifier())
+	}
 	return w
+}
+
+// identifier is the name that clients and listeners are told.
+func (w *wire) identifier() string {
+	return w.read.Supervisord.Daemon.Identifier
 }
 
 // fileOf returns the path of an open file, "" where it is none that can be read.
@@ -94,25 +107,35 @@ func find(list []*svconf.Group, name string) *svconf.Group {
 // What can't be is an error at a start, as it is with supervisord; in the place of
 // a daemon that has died we do what we can.
 func (d *Daemon) openWire() error {
-	if path := d.opts.PIDFile; path != "" {
-		if err := os.WriteFile(path, fmt.Appendln(nil, d.mainPID()), 0o644); err != nil {
-			d.notices = append(d.notices, "cannot write the pid file: "+err.Error())
-		} else {
-			d.pidFile = true
-		}
-	}
 	read := d.files
 	if read != nil && !read.OK() && len(d.past.meta.Servers) > 0 && d.past.set() != nil {
 		// The file was broken before the daemon before us has died: as that was.
 		m := d.past.meta
 		read = &conf.Result{Path: read.Path, Files: read.Files, Set: d.past.set(),
-			Supervisord: &svconf.Config{Servers: m.Servers, Daemon: svconf.Daemon{Identifier: m.Identifier}}}
+			Supervisord: &svconf.Config{Servers: m.Servers}}
+		if m.Supervisord != nil {
+			read.Supervisord.Daemon = *m.Supervisord
+		}
 	}
 	if read == nil || !read.OK() || read.Supervisord == nil {
 		return nil
 	}
-	d.wire = d.newWire(read)
 	note := func(text string) { d.notices = append(d.notices, text) }
+	if err := d.openMain(read.Supervisord); err != nil && d.opts.Supervisord && d.died == "" && d.upgraded == "" {
+		return err
+	} else if err != nil {
+		note(err.Error())
+	}
+	if path := read.Supervisord.Daemon.PIDFile; d.opts.Supervisord && path != "" {
+		if err := os.WriteFile(path, fmt.Appendln(nil, d.mainPID()), 0o644); err != nil {
+			note("could not write pidfile " + path + ": " + err.Error())
+		} else {
+			d.pidFile = path
+		}
+	}
+	// What is started together is started in the order of priorities, one by one.
+	d.spawns.limit = 1
+	d.wire = d.newWire(read)
 	err := d.wire.listen(note)
 	if err != nil && d.died == "" && d.upgraded == "" {
 		return err
@@ -191,6 +214,7 @@ func (d *Daemon) wireApplied(r *conf.Result) {
 	case r.Supervisord == nil:
 	case d.wire == nil: // the one that we were started with couldn't be used
 		d.wire = d.newWire(r)
+		d.ears.sync(r.Set)
 		d.wire.reopen()
 		d.putMeta()
 	default:
@@ -229,7 +253,9 @@ func members(set *spec.Set) map[string][]*spec.Program {
 }
 
 func sameGroup(a, b []*spec.Program) bool {
-	return slices.EqualFunc(a, b, func(a, b *spec.Program) bool { return a.Name == b.Name && len(spec.Changes(a, b)) == 0 })
+	return slices.EqualFunc(a, b, func(a, b *spec.Program) bool {
+		return a.Name == b.Name && a.Member == b.Member && len(spec.Changes(a, b)) == 0
+	})
 }
 
 // recognise looks again at groups of which only the name is known: files that
@@ -257,10 +283,7 @@ func (w *wire) within(ctx context.Context) (context.Context, context.CancelFunc)
 func (w *wire) Info() supervisord.Info {
 	d := w.d
 	info, err := ask(w.ctx, d, func() supervisord.Info {
-		info := supervisord.Info{State: supervisord.DaemonRunning, PID: d.mainPID(), Identifier: d.opts.Identifier, Version: standsFor, Log: w.log}
-		if info.Identifier == "" {
-			info.Identifier = w.read.Supervisord.Daemon.Identifier
-		}
+		info := supervisord.Info{State: supervisord.DaemonRunning, PID: d.mainPID(), Identifier: w.identifier(), Version: standsFor, Log: w.log}
 		switch {
 		case w.restarting:
 			info.State = supervisord.DaemonRestarting
@@ -460,7 +483,7 @@ func (w *wire) restart() {
 			w.restarting = false
 			d.reject(reloadRequest{why: bySignal}, r)
 		default:
-			d.again = true
+			d.setAgain(true)
 			d.tell(event.Event{Kind: event.DaemonStopping, Message: "told to restart: stopping everything, to begin anew"})
 			d.step(engine.Shutdown{})
 		}
@@ -478,9 +501,10 @@ func anew() error {
 	return fmt.Errorf("cannot begin anew: %w", err)
 }
 
-// RemoteCommunication implements supervisord.Daemon. There are no listeners to be
-// told yet.
-func (w *wire) RemoteCommunication(string, string) {}
+// RemoteCommunication implements supervisord.Daemon.
+func (w *wire) RemoteCommunication(typ, data string) {
+	w.d.ears.publish(supervisord.RemoteEvent(typ, data))
+}
 
 // ClearLog implements supervisord.Daemon.
 func (w *wire) ClearLog() error { return os.Truncate(w.log, 0) }

@@ -21,7 +21,6 @@ import (
 type seen struct {
 	engine.View
 	from           *svconf.Process // nil: it isn't known any more
-	kind           svconf.GroupKind
 	stdout, stderr string
 }
 
@@ -34,7 +33,7 @@ func (w *wire) see() map[supervisord.ID]seen {
 		if g == nil || w.d.engine.Set().Program(v.Spec.Name) == nil {
 			continue // it leaves
 		}
-		s := seen{View: v, kind: g.Kind}
+		s := seen{View: v}
 		for _, p := range g.Processes { // of several with one name the last one counts
 			if p.Name == m.Process {
 				s.from = p
@@ -147,14 +146,7 @@ func (w *wire) Start(ctx context.Context, ids []supervisord.ID, wait bool, repor
 	}
 	refused := make(map[supervisord.ID]supervisord.Outcome)
 	for _, id := range ids {
-		s, ok := known[id]
-		switch {
-		case !ok:
-		case s.kind == svconf.Listeners:
-			refused[id] = supervisord.Outcome{Kind: supervisord.SpawnError, Detail: "tend doesn't serve event listeners yet"}
-		case s.kind == svconf.FastCGI:
-			refused[id] = supervisord.Outcome{Kind: supervisord.SpawnError, Detail: "tend doesn't make FastCGI sockets yet"}
-		default:
+		if s, ok := known[id]; ok {
 			if o := findCommand(s.Spec, s.from); o.Kind != supervisord.OK {
 				refused[id] = o
 			}
@@ -287,8 +279,33 @@ func (w *wire) Signal(id supervisord.ID, signal svconf.Signal) supervisord.Outco
 	return supervisord.Outcome{}
 }
 
-// WriteStdin implements supervisord.Daemon. Programs read nothing yet.
-func (w *wire) WriteStdin(supervisord.ID, string) supervisord.Outcome {
+// WriteStdin implements supervisord.Daemon.
+func (w *wire) WriteStdin(id supervisord.ID, data string) supervisord.Outcome {
+	type answer struct {
+		known bool
+		in    *stdin
+	}
+	got, err := ask(w.ctx, w.d, func() answer {
+		s, ok := w.see()[id]
+		if n := w.d.instances[s.ID]; ok && n != nil {
+			return answer{ok, n.stdin}
+		}
+		return answer{known: ok}
+	})
+	switch {
+	case err != nil:
+		return supervisord.Outcome{Kind: supervisord.Failed, Detail: err.Error()}
+	case !got.known:
+		return supervisord.Outcome{Kind: supervisord.BadName}
+	case got.in == nil:
+		return supervisord.Outcome{Kind: supervisord.NoFile}
+	}
+	switch got.in.write(data) {
+	case nil:
+		return supervisord.Outcome{}
+	case errUnread:
+		return supervisord.Outcome{Kind: supervisord.Failed, Detail: errUnread.Error()}
+	}
 	return supervisord.Outcome{Kind: supervisord.NoFile}
 }
 

@@ -274,6 +274,12 @@ func (d *Daemon) become(binary *os.File, path string, listener, away *os.File) e
 			if n.err != nil {
 				h.Kept[keptErr+n.tree] = n.err.FD()
 			}
+			if n.stdin != nil {
+				n.stdin.fd(func(fd int) { h.Kept[keptIn+n.tree] = fd })
+			}
+		}
+		for group, fd := range d.sockets.fds() {
+			h.Kept[keptSocket+group] = fd
 		}
 		for number, fd := range d.capture.StageFDs() {
 			h.Kept[keptStage+strconv.Itoa(number)] = fd

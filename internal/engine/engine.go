@@ -269,6 +269,16 @@ func (e *Engine) Step(now time.Time, in Input) Output {
 		e.onCancel(in.Cmd)
 	case Fact:
 		if n := e.entries[in.ID]; n != nil && !n.excused(in.Event) {
+			if end, ok := in.Event.(unit.Ended); ok && e.stopping && n.held != nil && end.Gen == n.unit.Gen() {
+				// It has ended before its turn, and mustn't be started again for that. There
+				// is no process left to be asked.
+				done := len(e.out.Do)
+				e.release(n)
+				e.out.Do = append(e.out.Do[:done], slices.DeleteFunc(e.out.Do[done:], func(f Effect) bool {
+					_, watches := f.(Watch)
+					return !watches
+				})...)
+			}
 			e.tell(n, in.Event)
 		}
 	case Shutdown:
@@ -377,7 +387,7 @@ func (e *Engine) adopt(p *program, s *spec.Program) (starts []*entry) {
 		changes = spec.Changes(old, s)
 	}
 	p.spec, p.leaving = s, false
-	if !known || len(changes) > 0 {
+	if !known || len(changes) > 0 || old.Member != s.Member {
 		e.saveProgram(p)
 	}
 	if known && len(changes) == 0 {
@@ -505,6 +515,10 @@ func (e *Engine) onShutdown(now bool) {
 		e.rested = true // there may be nothing to stop
 		e.say(event.Event{Kind: event.DaemonStopping, Message: "stopping all programs"})
 		e.saveWorld()
+		e.listenersLast()
+		if !now {
+			e.linkGroups()
+		}
 	}
 	for _, p := range slices.Backward(e.order) {
 		for _, n := range p.entries {

@@ -36,7 +36,9 @@ var still = unit.Outside{
 // TestScripts plays the scripts in testdata. A line is a time and an input; the
 // lines under it, indented, are what comes of it.
 //
-//	set NAME KEY=VALUE …; NAME …     a wanted world; "[tend] exit_when=…" is the daemon
+//	set NAME KEY=VALUE …; NAME …     a wanted world; "[tend] exit_when=…" is the daemon,
+//	                                 "listens=EVENTS" makes a listener of supervisord's,
+//	                                 "group=…" the group of a supervisord.conf
 //	start, stop, restart, run PATTERN     a command; "nowait" or "rolling" behind it
 //	signal SIG PATTERN, cancel N
 //	spawned NAME, failed NAME REASON, ended NAME exit N [left], ended NAME signal SIG,
@@ -210,6 +212,14 @@ func parseSet(t testing.TB, text string) *spec.Set {
 		p.Command.Shell = "run"
 		for _, word := range words[1:] {
 			key, value, _ := strings.Cut(word, "=")
+			if key == "listens" {
+				p.Member.Pool.Events = value
+				continue
+			}
+			if key == "group" { // of a supervisord.conf
+				p.Member.Group = value
+				continue
+			}
 			f := spec.FieldOf(key)
 			if f == nil {
 				t.Fatalf("no key is named %q", key)

@@ -3,6 +3,7 @@ package engine
 import (
 	"slices"
 
+	"tend/internal/spec"
 	"tend/internal/unit"
 )
 
@@ -17,6 +18,46 @@ func (e *Engine) linkGraph() {
 			if dep := e.programs[name]; dep != nil {
 				p.after = append(p.after, dep)
 				dep.before = append(dep.before, p)
+			}
+		}
+	}
+	if e.stopping {
+		e.linkGroups()
+	}
+}
+
+// linkGroups has each group of a supervisord.conf come after the one before it, as
+// far as they know no other order. It is for the end of everything alone:
+// supervisord starts its groups without waiting for any, and stops them one by one.
+func (e *Engine) linkGroups() {
+	var last, group []*program // the group before, and the one that is gathered
+	for _, p := range e.order {
+		if p.spec.Member.Group == "" {
+			return // of another format
+		}
+		if p.spec.Member.Pool != (spec.Pool{}) {
+			continue // it comes last, see listenersLast
+		}
+		if len(group) > 0 && group[0].spec.Member.Group != p.spec.Member.Group {
+			last, group = group, nil
+		}
+		group = append(group, p)
+		for _, dep := range last {
+			p.after, dep.before = append(p.after, dep), append(dep.before, p)
+		}
+	}
+}
+
+// listenersLast has event listeners stop after all others, of whose ends they are to
+// be told. Nothing is started any more.
+func (e *Engine) listenersLast() {
+	for _, p := range e.order {
+		if p.spec.Member.Pool == (spec.Pool{}) {
+			continue
+		}
+		for _, q := range e.order {
+			if q.spec.Member.Pool == (spec.Pool{}) {
+				q.after, p.before = append(q.after, p), append(p.before, q)
 			}
 		}
 	}

@@ -132,6 +132,9 @@ func Restore(now time.Time, outside unit.Outside, past Past) (*Engine, []ID) {
 		e.touch(p) // what was said to others of it may not have been heard
 	}
 	e.linkGraph()
+	if e.stopping {
+		e.listenersLast()
+	}
 	e.restored = true
 	return e, ids
 }

@@ -479,6 +479,7 @@ type Stream struct {
 	keep      int32
 	mode      Mode
 	timestamp bool
+	tap       Tap
 
 	state  uint8
 	closed bool
@@ -509,11 +510,11 @@ type drain struct {
 }
 
 func (s *Stream) set(o *Options) {
-	s.path, s.mode, s.maxSize, s.keep, s.timestamp = o.Path, o.Mode, o.MaxSize, int32(min(o.Keep, 1<<30)), o.Timestamp
+	s.path, s.mode, s.maxSize, s.keep, s.timestamp, s.tap = o.Path, o.Mode, o.MaxSize, int32(min(o.Keep, 1<<30)), o.Timestamp, o.Tap
 }
 
 func (s *Stream) options() Options {
-	return Options{Path: s.path, Mode: s.mode, MaxSize: s.maxSize, Keep: int(s.keep), Timestamp: s.timestamp, UID: -1, GID: -1}
+	return Options{Path: s.path, Mode: s.mode, MaxSize: s.maxSize, Keep: int(s.keep), Timestamp: s.timestamp, Tap: s.tap, UID: -1, GID: -1}
 }
 
 // arm asks the epoll for one event.

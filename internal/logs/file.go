@@ -378,7 +378,7 @@ func (f *file) step(c *Capture, s *Stream, o *Options, sc *scratch) (n int, more
 	if !f.regular || f.rotateErr != nil && time.Now().Before(f.rotateAt) {
 		limit = 0
 	}
-	raw := f.regular && !f.noSplice && !o.Timestamp
+	raw := f.regular && !f.noSplice && !o.Timestamp && o.Tap == nil
 	if raw && (limit == 0 || limit-size >= int64(s.size)) {
 		n, err := f.splice(s, size, turnBytes, limit)
 		if err == unix.EINVAL { // not this file system (splice(2)), or an append-only file
@@ -420,6 +420,16 @@ func (f *file) step(c *Capture, s *Stream, o *Options, sc *scratch) (n int, more
 		}
 		return n, true, err
 	}
+	if f.regular && c.stages != nil {
+		return c.stages.carry(f, s, o, sc, size, n)
+	}
+	last := p[n-1]
+	if o.Tap != nil { // it sees them once: they don't stay where they would be seen again
+		if err := sc.skip(s, n); err != nil {
+			return 0, false, err
+		}
+		p = o.Tap(p)
+	}
 	if o.Timestamp {
 		p = sc.stampLines(p, stamp, mid)
 	}
@@ -427,11 +437,15 @@ func (f *file) step(c *Capture, s *Stream, o *Options, sc *scratch) (n int, more
 	if s.failure != nil {
 		patience = 0
 	}
-	if f.regular && c.stages != nil {
-		return c.stages.carry(f, s, sc, size, p, n, o.Timestamp)
-	}
-	if err := f.write(p, size, patience); err != nil {
+	err = f.write(p, size, patience)
+	switch {
+	case err != nil && o.Tap != nil:
+		sc.lose(n, last)
+		fallthrough
+	case err != nil:
 		return 0, false, err
+	case o.Tap != nil:
+		return n, true, nil
 	}
 	return n, true, sc.skip(s, n)
 }
@@ -505,6 +519,11 @@ type scratch struct {
 
 	lost    int64 // bytes that were out of the pipe when their file refused them
 	lostMid bool  // the last of them was no line end
+}
+
+// lose notes that n bytes are lost, of which the last is given.
+func (sc *scratch) lose(n int, last byte) {
+	sc.lost, sc.lostMid = sc.lost+int64(n), last != '\n'
 }
 
 const scratchBytes = 64 << 10
@@ -642,16 +661,16 @@ func (c *Capture) turn(s *Stream, o *Options, due bool) (n int64) {
 	defer c.bufs.put(sc)
 	switch {
 	case o.Mode == None:
-		n, _ = sc.drop(s)
+		n, _ = sc.drop(s, o.Tap)
 		return n
 	case !due:
-		n, mid := sc.drop(s)
+		n, mid := sc.drop(s, o.Tap)
 		s.failure.midLine = mid || n == 0 && s.failure.midLine
 		c.lost(s, n)
 		return n
 	}
 	if s.failure != nil && s.failure.midLine {
-		n = sc.dropLine(s)
+		n = sc.dropLine(s, o.Tap)
 		c.lost(s, n)
 		if s.failure.midLine {
 			return n
@@ -661,7 +680,7 @@ func (c *Capture) turn(s *Stream, o *Options, due bool) (n int64) {
 	n += moved
 	switch {
 	case err != nil:
-		m, mid := sc.drop(s)
+		m, mid := sc.drop(s, o.Tap)
 		if m == 0 {
 			mid = sc.lostMid
 		}
@@ -689,6 +708,17 @@ func (c *Capture) deliver(s *Stream, o *Options, sc *scratch) (moved int64, err 
 		fd, name := c.stdout, "output"
 		if o.Mode == InheritError {
 			fd, name = c.stderr, "error"
+		}
+		if o.Tap != nil {
+			n, last := len(p), p[len(p)-1]
+			if err := sc.skip(s, n); err != nil {
+				return 0, err
+			}
+			if _, err := writeTo(fd, o.Tap(p), -1); err != nil {
+				sc.lose(n, last)
+				return 0, fmt.Errorf("cannot write to standard %s: %w", name, err)
+			}
+			return int64(n), nil
 		}
 		n, err := writeTo(fd, p, -1)
 		if err != nil {
@@ -745,8 +775,8 @@ func errno(err error) unix.Errno {
 }
 
 // drop reads and forgets what is in the pipe, at most about turnBytes. midLine
-// says that the last byte was no line end.
-func (sc *scratch) drop(s *Stream) (n int64, midLine bool) {
+// says that the last byte was no line end. A tap, if there is one, sees them.
+func (sc *scratch) drop(s *Stream, tap Tap) (n int64, midLine bool) {
 	buf := sc.buf()
 	for n < turnBytes {
 		m, err := unix.Read(int(s.fd), buf)
@@ -758,12 +788,15 @@ func (sc *scratch) drop(s *Stream) (n int64, midLine bool) {
 		}
 		n += int64(m)
 		midLine = buf[m-1] != '\n'
+		if tap != nil {
+			tap(buf[:m])
+		}
 	}
 	return n, midLine
 }
 
 // dropLine forgets the rest of a line whose head was dropped.
-func (sc *scratch) dropLine(s *Stream) int64 {
+func (sc *scratch) dropLine(s *Stream, tap Tap) int64 {
 	p, err := sc.peek(s, scratchBytes)
 	if err != nil || len(p) == 0 {
 		return 0
@@ -776,6 +809,9 @@ func (sc *scratch) dropLine(s *Stream) int64 {
 	}
 	if sc.skip(s, n) != nil {
 		return 0
+	}
+	if tap != nil {
+		tap(p[:n])
 	}
 	return int64(n)
 }

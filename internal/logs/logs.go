@@ -51,11 +51,25 @@ type Options struct {
 	// front of each line. File only.
 	Timestamp bool
 
+	// Tap, if set, sees the bytes on their way.
+	Tap Tap
+
 	// UID and GID are given to the pipe when it is made, so that a program that
 	// runs as another user can open its own /dev/stdout; -1 leaves the
 	// daemon's. Configure ignores them.
 	UID, GID int
 }
+
+// A Tap sees all bytes of a stream, each once and in order, whatever becomes of
+// them, and returns what goes to the destination instead: p, a part of it, or
+// something else that is about as long. It may keep no hold on p, and may change it.
+// Calls of one stream don't overlap, unless its tap was changed while one was under
+// way. A tap holds up the stream, and others with it: it must not wait for anything
+// that takes long, and not call the Capture.
+//
+// A stream that has a tap isn't spliced. Should this process die while its tap has
+// them, bytes go to the file as they were in the pipe.
+type Tap func(p []byte) []byte
 
 func (o *Options) check() error {
 	switch {

@@ -221,9 +221,9 @@ func (ss *stages) close() {
 	ss.journal.Close()
 }
 
-// carry moves the next n bytes of the stream by way of a stage to offset size of
-// the file, where they look like p.
-func (ss *stages) carry(f *file, s *Stream, sc *scratch, size int64, p []byte, n int, timestamp bool) (int, bool, error) {
+// carry moves the next n bytes of the stream, which the scratch shows, by way of a
+// stage to offset size of the file.
+func (ss *stages) carry(f *file, s *Stream, o *Options, sc *scratch, size int64, n int) (int, bool, error) {
 	st, err := ss.get()
 	if err != nil {
 		return 0, false, err
@@ -233,7 +233,7 @@ func (ss *stages) carry(f *file, s *Stream, sc *scratch, size int64, p []byte, n
 	if err := unix.Fstat(f.fd, &now); err != nil {
 		return 0, false, f.writeError(err)
 	}
-	note := slot{size: size, ino: now.Ino, timestamp: timestamp, path: f.path}.encode()
+	note := slot{size: size, ino: now.Ino, timestamp: o.Timestamp, path: f.path}.encode()
 	if _, err := ss.journal.WriteAt(note, int64(st.number)*slotBytes); err != nil {
 		return 0, false, fmt.Errorf("cannot note where output goes: %w", err)
 	}
@@ -248,26 +248,26 @@ func (ss *stages) carry(f *file, s *Stream, sc *scratch, size int64, p []byte, n
 		}
 		moved += int(m)
 	}
-	if moved < n {
-		// They all have room in an empty pipe, for they had in the one that was
-		// looked into. What has none stays where it is.
-		if moved == 0 {
-			return 0, false, fmt.Errorf("cannot move output on: %w", unix.EAGAIN)
-		}
-		mid := f.midLine(size)
-		if p = sc.bytes[:moved]; timestamp {
-			p = sc.stampLines(p, appendStamp(sc.stamp[:0]), mid)
-		}
+	// They all have room in an empty pipe, for they had in the one that was looked
+	// into. What has none stays where it is.
+	if moved == 0 {
+		return 0, false, fmt.Errorf("cannot move output on: %w", unix.EAGAIN)
+	}
+	p, last := sc.bytes[:moved], sc.bytes[moved-1]
+	if o.Tap != nil {
+		p = o.Tap(p)
+	}
+	if o.Timestamp {
+		p = sc.stampLines(p, appendStamp(sc.stamp[:0]), f.midLine(size))
 	}
 	fault.Point("logs.staged")
-	last := sc.bytes[moved-1]
 	err = f.write(p, size, 0)
 	fault.Point("logs.written")
 	if drain := readFull(st.r, sc.bytes[:moved]); err == nil && drain != nil {
 		err = fmt.Errorf("cannot empty a pipe: %w", drain)
 	}
 	if err != nil {
-		sc.lost, sc.lostMid = sc.lost+int64(moved), last != '\n'
+		sc.lose(moved, last)
 		return 0, false, err
 	}
 	return moved, true, nil

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"strings"
 	"unicode/utf8"
 )
@@ -16,7 +17,11 @@ import (
 func Encode(p *Program) []byte {
 	m := map[string]any{sourceKey: []any{pack(p.Source.File), p.Source.Line}}
 	if g := p.Member; g != (Member{}) {
-		m[memberKey] = []any{pack(g.Group), pack(g.Process), g.GroupPriority, g.Priority, pack(g.ServerURL)}
+		var list []any
+		for _, part := range g.parts() {
+			list = append(list, pack(reflect.ValueOf(part).Elem().Interface()))
+		}
+		m[memberKey] = list
 	}
 	normal := New(p.Name)
 	for _, f := range Fields {
@@ -61,13 +66,18 @@ func Decode(name string, data []byte) (*Program, error) {
 			continue
 		}
 		if key == memberKey {
-			if list, ok := v.([]any); ok && len(list) == 5 {
-				p.Member.Group, _ = list[0].(string)
-				p.Member.Process, _ = list[1].(string)
-				group, _ := list[2].(int64)
-				own, _ := list[3].(int64)
-				p.Member.GroupPriority, p.Member.Priority = int(group), int(own)
-				p.Member.ServerURL, _ = list[4].(string)
+			list, _ := v.([]any)
+			parts := p.Member.parts()
+			for i, v := range list[:min(len(list), len(parts))] {
+				switch part := parts[i].(type) {
+				case *string:
+					*part, _ = v.(string)
+				case *int:
+					n, _ := v.(int64)
+					*part = int(n)
+				case *bool:
+					*part, _ = v.(bool)
+				}
 			}
 			continue
 		}

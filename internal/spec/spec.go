@@ -127,6 +127,45 @@ type Member struct {
 	GroupPriority int    // groups of lower numbers are started first
 	Priority      int    // and so within a group
 	ServerURL     string // where the process is told to find its supervisor; "" is nowhere
+
+	Pool      Pool   // of an [eventlistener:x]; the zero Pool is none
+	Socket    Socket // of a [fcgi-program:x]; the zero Socket is none
+	Stdout    Heard
+	Stderr    Heard
+	StripANSI bool // escape sequences are taken out of its output
+}
+
+// A Pool is what an event listener of supervisord's listens to, in common with the
+// others of its group.
+type Pool struct {
+	Events  string // types, separated by commas; "" is no listener
+	Buffer  int    // events that may wait
+	Handler string // result_handler
+}
+
+// A Socket is what the processes of a group share as their standard input: they
+// accept connections from it.
+type Socket struct {
+	Network  string // "tcp", "unix" or "", which is none
+	Address  string // host:port, or a path
+	Mode     int    // permission bits of a path
+	UID, GID int    // whom a path is given to; -1 is unchanged
+	Backlog  int    // 0: the largest that the system has
+}
+
+// Heard is what event listeners are told of an output.
+type Heard struct {
+	Capture int  // bytes kept of what is between the tags of a PROCESS_COMMUNICATION; 0: there are no tags
+	Events  bool // all of it, as PROCESS_LOG
+}
+
+// parts returns the places of all that a Member holds, in the order in which they
+// are encoded: new ones come last.
+func (m *Member) parts() []any {
+	return []any{&m.Group, &m.Process, &m.GroupPriority, &m.Priority, &m.ServerURL,
+		&m.Pool.Events, &m.Pool.Buffer, &m.Pool.Handler,
+		&m.Socket.Network, &m.Socket.Address, &m.Socket.Mode, &m.Socket.UID, &m.Socket.GID, &m.Socket.Backlog,
+		&m.Stdout.Capture, &m.Stdout.Events, &m.Stderr.Capture, &m.Stderr.Events, &m.StripANSI}
 }
 
 // NameOf returns the name of a process in a group as supervisord's tools write it,

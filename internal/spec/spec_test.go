@@ -208,11 +208,15 @@ func drawValue(t *rapid.T, f *Field) any {
 	case "bool":
 		return rapid.Bool().Draw(t, "bool")
 	case "int":
-		return rapid.Int64Range(-3, 12).Draw(t, "int")
+		// Only what is in range: rapid gives up when most draws are thrown away.
+		low, high, ok := f.Range()
+		if !ok {
+			low, high = -3, 12
+		}
+		return rapid.Int64Range(int64(low), int64(min(high, low+15))).Draw(t, "int")
 	case "mode":
 		return rapid.Int64Range(0, 0o777).Draw(t, "mode")
 	case "float":
-		// Only what is in range: rapid gives up when most draws are thrown away.
 		list := []float64{0, math.Copysign(0, -1), 0.1, 0.1 + 1e-17, 0.5, 1, 1.5, 2, 99}
 		low, high, _ := f.Range()
 		list = slices.DeleteFunc(list, func(v float64) bool { return v < low || v > high })
@@ -293,7 +297,16 @@ func TestEncode(t *testing.T) {
 		p.Source = Source{File: rapid.SampledFrom([]string{"", "a.toml", "\xff", "\x01"}).Draw(t, "file"), Line: rapid.IntRange(0, 9).Draw(t, "line")}
 		if rapid.Bool().Draw(t, "member") {
 			word := rapid.SampledFrom([]string{"", "a", "b", "\xff", "\x01"})
-			p.Member = Member{word.Draw(t, "group"), word.Draw(t, "process"), rapid.IntRange(-9, 999).Draw(t, "group priority"), rapid.IntRange(-9, 999).Draw(t, "priority"), word.Draw(t, "url")}
+			for _, part := range p.Member.parts() {
+				switch part := part.(type) {
+				case *string:
+					*part = word.Draw(t, "word of the member")
+				case *int:
+					*part = rapid.IntRange(-9, 999).Draw(t, "number of the member")
+				case *bool:
+					*part = rapid.Bool().Draw(t, "flag of the member")
+				}
+			}
 		}
 		for _, f := range Fields {
 			if rapid.Bool().Draw(t, f.Key) {

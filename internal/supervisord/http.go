@@ -31,8 +31,10 @@ type request struct {
 	target string // as it was sent
 	minor  int    // HTTP/1.minor
 
-	length    int64 // of the body; -1: it isn't told
-	encoded   bool  // the body comes in another manner than by its length
+	length    int64  // of the body; -1: it isn't told
+	encoded   bool   // the body comes in another manner than by its length
+	host      string // that the client has asked for
+	origin    string // of the page that has sent it; "": the client says nothing of one
 	login     string
 	hasLogin  bool
 	keepAlive bool
@@ -134,6 +136,10 @@ func (q *request) field(line string) error {
 			return errRequest{400}
 		}
 		q.length = int64(n)
+	case "host":
+		q.host = value
+	case "origin":
+		q.origin = value
 	case "transfer-encoding":
 		q.encoded = true
 	case "authorization":
@@ -174,12 +180,18 @@ func statusText(status int) string {
 	switch status {
 	case 200:
 		return "OK"
+	case 303:
+		return "See Other"
 	case 400:
 		return "Bad Request"
 	case 401:
 		return "Unauthorized"
+	case 403:
+		return "Forbidden"
 	case 404:
 		return "Not Found"
+	case 405:
+		return "Method Not Allowed"
 	case 408:
 		return "Request Timeout"
 	case 411:

@@ -56,20 +56,22 @@ type Pool struct {
 	Processes []string // names, in the order in which they are asked
 }
 
-// PoolOf returns the pool that a group of listeners is.
-func PoolOf(g *svconf.Group) Pool {
-	p := Pool{Name: g.Name, Events: g.Events, Buffer: g.BufferSize, Handler: g.ResultHandler}
-	for _, process := range g.Processes {
-		p.Processes = append(p.Processes, process.Name)
-	}
-	return p
+// Equal reports whether two pools are the same in everything.
+func (p Pool) Equal(q Pool) bool {
+	return p.Name == q.Name && slices.Equal(p.Events, q.Events) && p.Buffer == q.Buffer && p.Handler == q.Handler && slices.Equal(p.Processes, q.Processes)
+}
+
+// Ticks reports whether the pool wants to be told the time.
+func (p *Pool) Ticks() bool {
+	return slices.ContainsFunc(p.Events, func(typ string) bool { return typ == "EVENT" || strings.HasPrefix(typ, "TICK") })
 }
 
 // An Input is something that Listeners has to know.
 type Input interface{ input() }
 
 type (
-	// AddPool makes a pool known. Its listeners are down.
+	// AddPool makes a pool known, whose listeners are down. Of one that is known it
+	// changes what is different, and the listeners that it still has go on.
 	AddPool struct{ Pool Pool }
 
 	// RemovePool forgets a pool and all events that it has.
@@ -194,12 +196,7 @@ func (l *Listeners) Step(in Input) []Effect {
 	l.effects = nil
 	switch in := in.(type) {
 	case AddPool:
-		l.remove(in.Pool.Name)
-		p := &pool{Pool: in.Pool}
-		for _, name := range in.Pool.Processes {
-			p.listeners = append(p.listeners, &listener{name: name})
-		}
-		l.pools = append(l.pools, p)
+		p := l.add(in.Pool)
 		if in.Pool.Handler != "" && in.Pool.Handler != svconf.DefaultResultHandler && in.Pool.Handler != stdoutHandler {
 			l.say("WARN", "pool %s has result_handler=%s, which is Python and isn't run: a result of OK is taken for its approval", p.Name, p.Handler)
 		}
@@ -234,6 +231,30 @@ func (l *Listeners) say(level, format string, args ...any) {
 		return
 	}
 	l.effects = append(l.effects, Say{level, fmt.Sprintf(format, args...)})
+}
+
+func (l *Listeners) add(with Pool) *pool {
+	at := slices.IndexFunc(l.pools, func(p *pool) bool { return p.Name == with.Name })
+	if at < 0 {
+		at = len(l.pools)
+		l.pools = append(l.pools, new(pool))
+	}
+	p := l.pools[at]
+	was := p.listeners
+	p.Pool, p.listeners = with, nil
+	for _, name := range with.Processes {
+		x := &listener{name: name}
+		if i := slices.IndexFunc(was, func(x *listener) bool { return x.name == name }); i >= 0 {
+			x = was[i]
+			was = slices.Delete(was, i, i+1)
+		}
+		p.listeners = append(p.listeners, x)
+	}
+	for _, x := range was {
+		l.giveBack(p, x)
+	}
+	l.dispatch(p)
+	return p
 }
 
 func (l *Listeners) remove(name string) {

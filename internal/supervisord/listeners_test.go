@@ -412,3 +412,55 @@ func FuzzListeners(f *testing.F) {
 		}
 	})
 }
+
+// TestLight: what programs print, and what is very long, is not put aside with each
+// event. Who has such an event isn't taken for ready.
+func TestLight(t *testing.T) {
+	l := NewListeners("tend", false)
+	l.Step(AddPool{Pool{Name: "p", Events: []string{"EVENT"}, Buffer: 10, Processes: []string{"a", "b"}}})
+	for _, name := range []string{"a", "b"} {
+		l.Step(Became{ID{"p", name}, Running})
+		l.Step(Wrote{ID{"p", name}, []byte(ready)})
+	}
+	l.Step(Publish{Event{"PROCESS_LOG_STDOUT", "for a"}})
+	l.Step(Publish{Event{"TICK_5", "for b"}})
+	l.Step(Publish{Event{"PROCESS_LOG_STDERR", "waits"}})
+	l.Step(Publish{Event{"REMOTE_COMMUNICATION", strings.Repeat("x", maxKept+1)}})
+	l.Step(Publish{Event{"TICK_60", "waits too"}})
+	m := l.Memory()
+	light := m.Light().Pools[0]
+	if len(light.Waiting) != 1 || light.Waiting[0].Type != "TICK_60" {
+		t.Errorf("waiting: %v", light.Waiting)
+	}
+	if len(light.Listeners) != 1 || light.Listeners[0].Name != "b" {
+		t.Errorf("listeners: %+v", light.Listeners)
+	}
+	if p := m.Pools[0]; len(p.Waiting) != 3 || len(p.Listeners) != 2 {
+		t.Error("the whole memory has lost something by that")
+	}
+}
+
+// TestPoolChanges: a pool that is another one by now is so in place. Listeners that it
+// still has go on, and the event of one that it hasn't is for another.
+func TestPoolChanges(t *testing.T) {
+	l := NewListeners("tend", false)
+	pool := Pool{Name: "p", Events: []string{"TICK_5"}, Buffer: 10, Processes: []string{"a", "b"}}
+	l.Step(AddPool{pool})
+	for _, name := range pool.Processes {
+		l.Step(Became{ID{"p", name}, Running})
+		l.Step(Wrote{ID{"p", name}, []byte(ready)})
+	}
+	l.Step(Publish{Event{"TICK_5", "for a"}})
+	pool.Events, pool.Processes = []string{"TICK_60"}, []string{"b", "c"}
+	sent := l.Step(AddPool{pool})
+	if len(sent) != 1 || sent[0].(Send).ID.Name != "b" || !strings.HasSuffix(sent[0].(Send).Data, "for a") {
+		t.Errorf("the event of the listener that is gone isn't given to the other: %v", sent)
+	}
+	l.Step(Wrote{ID{"p", "b"}, []byte("RESULT 2\nOK" + ready)})
+	if sent := l.Step(Publish{Event{"TICK_5", ""}}); len(sent) != 0 {
+		t.Errorf("what isn't wanted any more is sent: %v", sent)
+	}
+	if sent := l.Step(Publish{Event{"TICK_60", ""}}); len(sent) != 1 || !strings.Contains(sent[0].(Send).Data, "poolserial:1 ") {
+		t.Errorf("sent %v", sent)
+	}
+}

@@ -1,6 +1,9 @@
 package supervisord
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // A Memory is what Listeners know, in a form that can be kept: for a daemon that
 // gives its place to another one while its listeners run on. A listener that is
@@ -36,6 +39,9 @@ type ListenerMemory struct {
 	Result  []byte
 }
 
+// Ready reports whether the listener waits for an event.
+func (m ListenerMemory) Ready() bool { return protocolState(m.State) == readyState }
+
 // Memory returns what the Listeners know.
 func (l *Listeners) Memory() Memory {
 	m := Memory{Serial: l.serial}
@@ -57,6 +63,26 @@ func (l *Listeners) Memory() Memory {
 		}
 		m.Pools = append(m.Pools, pm)
 	}
+	return m
+}
+
+// maxKept is how long the payload of an event may be that is put aside.
+const maxKept = 64 << 10
+
+// Light returns what is to be put aside with each event: all but what programs have
+// printed, which is in their logs, and what is very long. A listener that is busy
+// with such an event is unknown to it.
+func (m Memory) Light() Memory {
+	heavy := func(e EventMemory) bool {
+		return len(e.Payload) > maxKept || e.under("PROCESS_LOG")
+	}
+	pools := slices.Clone(m.Pools)
+	for i := range pools {
+		p := &pools[i]
+		p.Waiting = slices.DeleteFunc(slices.Clone(p.Waiting), heavy)
+		p.Listeners = slices.DeleteFunc(slices.Clone(p.Listeners), func(x ListenerMemory) bool { return x.Event != nil && heavy(*x.Event) })
+	}
+	m.Pools = pools
 	return m
 }
 

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"tend/internal/svconf"
 	"tend/internal/xmlrpc"
 )
 
@@ -192,7 +191,7 @@ func TestRelay(t *testing.T) {
 		},
 		Say: func(level, _ string) { did = append(did, level) },
 	})
-	r.Step(AddPool{PoolOf(&svconf.Group{Name: "p", Events: []string{"EVENT"}, BufferSize: 5, Processes: []*svconf.Process{{Name: "a"}, {Name: "b"}}})})
+	r.Step(AddPool{Pool{Name: "p", Events: []string{"EVENT"}, Buffer: 5, Processes: []string{"a", "b"}}})
 	for _, name := range []string{"a", "b"} {
 		r.Step(Became{ID{"p", name}, Running})
 		r.Step(Wrote{ID{"p", name}, []byte("READY\n")})

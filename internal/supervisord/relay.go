@@ -12,6 +12,7 @@ type Relay struct {
 	mu        sync.Mutex
 	listeners *Listeners
 	do        RelayOptions
+	unsaved   bool
 }
 
 // RelayOptions are what a Relay needs. Its functions are called one at a time,
@@ -23,6 +24,13 @@ type RelayOptions struct {
 	// Send writes to the standard input of a listener. A write that isn't OK costs
 	// the listener its part in the protocol, and the event goes to another.
 	Send func(id ID, data string) Outcome
+
+	// Save, if set, puts aside what the Listeners know. It is called before anything
+	// is sent: who had an event may not seem to be ready for one. Unsaved is called
+	// when there is something to put aside that can wait, once until that is done.
+	Save    func(Memory)
+	Unsaved func()
+
 	Say  func(level, text string)
 	Show func(text string)
 }
@@ -35,6 +43,12 @@ func NewRelay(o RelayOptions) *Relay {
 	if o.Show == nil {
 		o.Show = func(string) {}
 	}
+	if o.Save == nil {
+		o.Save = func(Memory) {}
+	}
+	if o.Unsaved == nil {
+		o.Unsaved = func() {}
+	}
 	return &Relay{listeners: NewListeners(o.Identifier, o.Debug), do: o}
 }
 
@@ -42,10 +56,12 @@ func NewRelay(o RelayOptions) *Relay {
 func (r *Relay) Step(in Input) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	serial := r.listeners.serial
 	for todo := []Input{in}; len(todo) > 0; todo = todo[1:] {
 		for _, e := range r.listeners.Step(todo[0]) {
 			switch e := e.(type) {
 			case Send:
+				r.save()
 				if r.do.Send(e.ID, e.Data).Kind != OK {
 					todo = append(todo, NotSent{e.ID})
 				}
@@ -55,6 +71,31 @@ func (r *Relay) Step(in Input) {
 				r.do.Show(e.Text)
 			}
 		}
+	}
+	switch in.(type) {
+	case Publish, Tick:
+		if r.listeners.serial == serial {
+			return // nobody wanted it
+		}
+	}
+	if !r.unsaved {
+		r.unsaved = true
+		r.do.Unsaved()
+	}
+}
+
+// save puts aside what is known now.
+func (r *Relay) save() {
+	r.unsaved = false
+	r.do.Save(r.listeners.Memory())
+}
+
+// Save has what the Listeners know put aside, if it isn't.
+func (r *Relay) Save() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.unsaved {
+		r.save()
 	}
 }
 

@@ -345,7 +345,7 @@ func TestRecorded(t *testing.T) {
 		before(f, number)
 		f.pass(3 * time.Millisecond)
 		if strings.HasPrefix(x.name, "web--") && x.name != "web--404" && x.name != "web--dotdot" && x.name != "web--head-root" {
-			left++ // the page is another package's
+			left++ // the page looks other here, see TestWeb
 			continue
 		}
 		request := x.request(t, folder)

@@ -352,7 +352,12 @@ func (c *conn) answer(q *request) bool {
 			return c.send(q, errorPage(400))
 		}
 		return c.tail(q, path)
-	case q.method == "GET", q.method == "HEAD":
+	case q.method == "GET", q.method == "POST":
+		if a, ok := c.webPage(q); ok {
+			return c.send(q, a)
+		}
+	}
+	if q.method == "GET" || q.method == "HEAD" {
 		return c.send(q, errorPage(404))
 	}
 	return c.send(q, errorPage(400))

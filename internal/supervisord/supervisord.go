@@ -9,8 +9,8 @@
 // PROCESS_COMMUNICATION event.
 //
 // It starts, stops and reads no process itself, reads no configuration (that is
-// svconf's), doesn't serve supervisord's web page, and runs no Python: a result
-// handler is known by its name or not at all.
+// svconf's), and runs no Python: a result handler is known by its name or not at
+// all.
 //
 // Nothing that is sent to it may make it panic or hold more than a fixed amount
 // of memory: connections, requests, answers, buffers of events and lines of

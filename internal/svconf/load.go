@@ -43,6 +43,7 @@ func Load(opts Options) (*Config, []Diagnostic) {
 		l.say(Diagnostic{File: opts.Path, Message: ".ini file does not include supervisord section", Hint: "add a line [supervisord]; nothing has to follow it"})
 		return nil, l.diagnostics
 	}
+	l.override()
 	if !l.daemon() {
 		return nil, l.diagnostics
 	}
@@ -65,6 +66,14 @@ func Load(opts Options) (*Config, []Diagnostic) {
 	}
 	l.ignored()
 	return c, l.diagnostics
+}
+
+// override puts what the command line says in the place of what the files say.
+func (l *load) override() {
+	s := l.file.byName["supervisord"]
+	for name, value := range l.opts.Override {
+		s.set(Option{Name: name, Value: strings.ReplaceAll(value, "%", "%%"), Source: s.Source})
+	}
 }
 
 // merged returns the union of two environments, of which the second wins.

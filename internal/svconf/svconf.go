@@ -24,6 +24,10 @@ type Options struct {
 	FS       FS       // nil: the machine's
 	Accounts Accounts // nil: the machine's
 
+	// Override are options of [supervisord] in place of those of the files, taken
+	// literally: what the command line says.
+	Override map[string]string
+
 	// Earlier is the configuration that this one is read to replace. What its
 	// [supervisord] environment= defined can still be used in expansions, as with
 	// supervisord's reread. A reload begins anew, without it.
