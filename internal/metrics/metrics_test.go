@@ -2,11 +2,14 @@ package metrics
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -105,5 +108,54 @@ func TestUnanswered(t *testing.T) {
 	body, _ := io.ReadAll(w.Body)
 	if w.Code != http.StatusInternalServerError || !strings.Contains(string(body), "did not answer") {
 		t.Errorf("status %d: %s", w.Code, body)
+	}
+}
+
+// names returns the names of the metrics that a scrape shows, those of histograms
+// with their suffixes.
+func names(text string) map[string]bool {
+	known := make(map[string]bool)
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, "#") {
+			name, _, _ := strings.Cut(line, " ")
+			name, _, _ = strings.Cut(name, "{")
+			known[name] = true
+		}
+	}
+	return known
+}
+
+// TestWhatOthersAsk: the dashboard and the alerts ask for metrics that there are.
+func TestWhatOthersAsk(t *testing.T) {
+	known := names(scrape(t, example()))
+	word := regexp.MustCompile(`\b(?:tend|process)_[a-z_]+\b`)
+	for _, file := range []string{"../../contrib/grafana/tend.json", "../../contrib/prometheus/tend.rules.yml"} {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		asked := word.FindAllString(string(b), -1)
+		if len(asked) < 5 {
+			t.Errorf("%s asks for %v", file, asked)
+		}
+		for _, name := range asked {
+			if !known[name] {
+				t.Errorf("%s asks for %s, which there isn't", file, name)
+			}
+		}
+		if strings.HasSuffix(file, ".json") && !json.Valid(b) {
+			t.Errorf("%s is no JSON", file)
+		}
+	}
+}
+
+// TestRules: Prometheus' own tool accepts the alerts.
+func TestRules(t *testing.T) {
+	tool, err := exec.LookPath("promtool")
+	if err != nil {
+		t.Skip("promtool isn't here: apt-get install prometheus")
+	}
+	if out, err := exec.Command(tool, "check", "rules", "../../contrib/prometheus/tend.rules.yml").CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
 	}
 }
