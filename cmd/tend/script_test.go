@@ -54,7 +54,7 @@ func TestMain(m *testing.M) {
 // others write to a file, "gone PID" (or
 // a file FILE.pid with it) for the end of a process, "sig NAME" signals tend, "sig NAME daemon" the daemon under its guard, "setpid VAR NAME" takes an instance's pid, "same VAR
 // NAME" and "differs VAR NAME" compare it, "replace FILE OLD NEW" edits in place,
-// "port VAR" finds a free TCP port,
+// "port VAR" finds a free TCP port, "late PROGRAM" lets a dead daemon have missed a run,
 // "exits STATUS COMMAND..." is exec of a command whose exit status is that number, and
 // "daemonpid VAR" takes the daemon's pid.
 func TestScripts(t *testing.T) {
@@ -92,6 +92,7 @@ func TestScripts(t *testing.T) {
 			"replace": cmdReplace,
 			"tmpfs":   cmdTmpfs,
 			"port":    cmdPort,
+			"late":    cmdLate,
 
 			"exits":     cmdExits,
 			"daemonpid": cmdDaemonpid,

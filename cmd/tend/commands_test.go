@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -10,8 +11,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"tend/internal/ledger"
 )
 
 // cmdPort sets a variable to a TCP port that was free a moment ago: "port VAR".
@@ -112,4 +116,29 @@ func occupy(address string) {
 		io.WriteString(c, "occupied\n")
 		c.Close()
 	}
+}
+
+// cmdLate makes the next run of a program one that was due a day earlier, in the
+// ledger of a daemon that is dead: "late PROGRAM". That is what a machine finds
+// that was off for a day.
+func cmdLate(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: late PROGRAM")
+	}
+	l, values, notice, err := ledger.Open(ts.MkAbs(".tend/ledger"))
+	ts.Check(err)
+	defer l.Close()
+	key := "instance/" + args[0] + ":0"
+	var record map[string]any
+	if err := json.Unmarshal(values[key], &record); err != nil || notice != "" {
+		ts.Fatalf("the ledger has no %s: %v %s", key, err, notice)
+	}
+	unit := record["unit"].(map[string]any)
+	due, err := time.Parse(time.RFC3339Nano, fmt.Sprint(unit["run_at"]))
+	ts.Check(err)
+	unit["run_at"] = due.Add(-24 * time.Hour)
+	value, err := json.Marshal(record)
+	ts.Check(err)
+	l.Put(key, value)
+	ts.Check(l.Commit())
 }
