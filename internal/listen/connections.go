@@ -35,14 +35,11 @@ type (
 		states, ino, show uint32
 		cookie            [2]uint32
 	}
-	unixAnswer struct {
-		family, kind, state, _ uint8
-		ino                    uint32
-		cookie                 [2]uint32
-	}
 )
 
 const (
+	unixAnswer = 16 // bytes in front of the attributes of a unix socket
+
 	byFamily  = 20 // SOCK_DIAG_BY_FAMILY
 	showName  = 1  // UDIAG_SHOW_NAME
 	nameAttr  = 0  // UNIX_DIAG_NAME
@@ -133,7 +130,7 @@ func connections(a Address, fd int) (n int, err error) {
 // nameOf returns the name in an answer about a unix socket: of one that was
 // accepted that is the one at which it was.
 func nameOf(data []byte) string {
-	rest := data[min(len(data), int(unsafe.Sizeof(unixAnswer{}))):]
+	rest := data[min(len(data), unixAnswer):]
 	for len(rest) >= 4 {
 		size, kind := int(binary.NativeEndian.Uint16(rest)), binary.NativeEndian.Uint16(rest[2:])
 		if size < 4 || size > len(rest) {
