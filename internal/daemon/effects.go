@@ -330,6 +330,7 @@ func direct(o *logs.Options, file string, inherit logs.Mode) {
 
 func (d *Daemon) onSpawned(n *instance, f engine.Spawn, got spawned) {
 	n.spawning = false
+	d.unswept = d.unswept || len(f.Spec.Listen) > 0 // nobody may want it any more
 	n.out, n.err, n.process, n.stdin, n.socket = got.out, got.err, got.process, got.stdin, got.socket
 	if n.name != f.Name || n.spec != f.Spec {
 		d.redirect(n) // it was renamed or changed meanwhile

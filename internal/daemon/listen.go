@@ -180,6 +180,7 @@ func (d *Daemon) lookForDemand(f engine.Watch) {
 		}
 		d.post(func() {
 			if !d.demanded[f.ID] {
+				d.unswept = true // it may have been opened in vain
 				return
 			}
 			if err == nil {
