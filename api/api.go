@@ -37,11 +37,13 @@ type Instance struct {
 	UptimeSeconds float64    `json:"uptime_seconds"`
 	Restarts      int        `json:"restarts"`
 	LastExit      *Exit      `json:"last_exit"`
-	CPUPercent    *float64   `json:"cpu_percent"`       // null where it isn't measured
-	MemoryBytes   *int64     `json:"memory_bytes"`      // null where it isn't measured
-	NextRun       *time.Time `json:"next_run"`          // the next start: of a schedule, or the end of a backoff
-	Idle          bool       `json:"idle,omitempty"`    // waits for its time or a connection, and for nothing else
-	Message       string     `json:"message,omitempty"` // why it is so: what it waits for, what failed
+	CPUPercent    *float64   `json:"cpu_percent"`        // null where it isn't measured
+	MemoryBytes   *int64     `json:"memory_bytes"`       // null where it isn't measured
+	NextRun       *time.Time `json:"next_run"`           // the next start: of a schedule, or the end of a backoff
+	Idle          bool       `json:"idle,omitempty"`     // waits for its time or a connection, and for nothing else
+	After         []string   `json:"after,omitempty"`    // programs that are ready before it is started
+	Requires      []string   `json:"requires,omitempty"` // and without which it is stopped
+	Message       string     `json:"message,omitempty"`  // why it is so: what it waits for, what failed
 	Status        string     `json:"status,omitempty"`   // what the program says of itself, by sd_notify(3)
 	Outdated      bool       `json:"outdated,omitempty"` // it runs by an earlier configuration, since a rolling restart has ended before its turn
 }

@@ -220,7 +220,7 @@ func (a *app) root() *cobra.Command {
 	)
 	root.AddCommand(
 		a.runCommand(), a.upCommand(), a.downCommand(),
-		a.statusCommand(), a.logsCommand(), a.eventsCommand(), a.doctorCommand(),
+		a.statusCommand(), a.graphCommand(), a.logsCommand(), a.eventsCommand(), a.doctorCommand(),
 		a.actCommand(startVerb), a.actCommand(stopVerb), a.actCommand(restartVerb), a.actCommand(runNowVerb), a.signalCommand(), a.reloadCommand(),
 		a.initCommand(), a.importCommand(), a.checkCommand(), a.planCommand(),
 		a.supervisordCommand(), a.supervisorctlCommand(),

@@ -56,8 +56,10 @@ func (d *Daemon) do(f engine.Effect) {
 	case engine.Watch:
 		d.lookFor(f)
 	case engine.Configure:
+		d.unswept = true
 		d.configure(f)
 	case engine.Forget:
+		d.unswept = true
 		d.forget(f)
 	default:
 		panic(fmt.Sprintf("daemon: unknown effect %T", f))
@@ -133,6 +135,12 @@ func (d *Daemon) start(f engine.Spawn, m spec.Member, s spawned, logDir string) 
 	attempt := d.attempt(uint64(f.ID)<<32|uint64(uint32(f.Gen)), f.Index, f.Gen, f.Spec, account)
 	attempt.Argv = f.Spec.Command.Args()
 	attempt.Hold = true
+	handedOver, err := d.handOver(attempt, f.Spec, account)
+	if err != nil {
+		s.failure = err
+		return s
+	}
+	defer handedOver()
 	in, err := d.input(m, tree)
 	if err != nil {
 		s.failure = err
@@ -322,6 +330,7 @@ func direct(o *logs.Options, file string, inherit logs.Mode) {
 
 func (d *Daemon) onSpawned(n *instance, f engine.Spawn, got spawned) {
 	n.spawning = false
+	d.unswept = d.unswept || len(f.Spec.Listen) > 0 // nobody may want it any more
 	n.out, n.err, n.process, n.stdin, n.socket = got.out, got.err, got.process, got.stdin, got.socket
 	if n.name != f.Name || n.spec != f.Spec {
 		d.redirect(n) // it was renamed or changed meanwhile

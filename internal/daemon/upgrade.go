@@ -275,6 +275,9 @@ func (d *Daemon) become(binary *os.File, path string, listener *os.File) error {
 		for group, fd := range d.sockets.fds() {
 			h.Kept[keptSocket+group] = fd
 		}
+		for name, fd := range d.listening.FDs() {
+			h.Kept[keptListen+name] = fd
+		}
 		for number, fd := range d.capture.StageFDs() {
 			h.Kept[keptStage+strconv.Itoa(number)] = fd
 		}

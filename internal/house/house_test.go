@@ -36,9 +36,10 @@ var rooms = map[string]string{
 	"internal/proc":          "internal/fault",
 	"internal/logs":          "internal/fault",
 	"internal/health":        "internal/spec",
+	"internal/listen":        "",
 	"internal/guard":         "",
 	"internal/ledger":        "internal/fault",
-	"internal/daemon":        "internal/fault internal/engine internal/unit internal/conf internal/proc internal/logs internal/health internal/ledger internal/guard internal/event internal/spec internal/cron internal/server internal/supervisord internal/svconf api",
+	"internal/daemon":        "internal/fault internal/engine internal/unit internal/conf internal/proc internal/logs internal/health internal/ledger internal/guard internal/event internal/spec internal/cron internal/server internal/listen internal/supervisord internal/svconf api",
 	"internal/server":        "api internal/event internal/logs web",
 	"internal/supervisord":   "api internal/event internal/logs internal/xmlrpc internal/svconf",
 	"internal/cli":           "api",
@@ -59,8 +60,8 @@ var modules = map[string]string{
 	"golang.org/x/term":               "internal/cli internal/supervisorctl", // the two that sit at a terminal
 	"github.com/pelletier/go-toml":    "internal/conf",
 	"github.com/robfig/cron":          "internal/cron",
-	"github.com/adhocore/gronx":       "",                                                                                                          // a second opinion
-	"golang.org/x/sys":                "internal/proc internal/logs internal/daemon internal/guard internal/ledger internal/doctor cmd/tend bench", // system calls that the standard library lacks
+	"github.com/adhocore/gronx":       "",                                                                                                                          // a second opinion
+	"golang.org/x/sys":                "internal/proc internal/logs internal/daemon internal/guard internal/ledger internal/doctor internal/listen cmd/tend bench", // system calls that the standard library lacks
 	"github.com/google/go-cmp":        "",
 	"github.com/rogpeppe/go-internal": "",
 	"go.uber.org/goleak":              "",

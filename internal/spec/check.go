@@ -121,6 +121,7 @@ func Check(s *Set) []Problem {
 		p := byName[cycle[0]]
 		say(p, "after", "drop one of them", "these wait for each other: %s", strings.Join(cycle, " → "))
 	}
+	checkEndpoints(s, say)
 	problems = append(problems, sharedLogs(s)...)
 	if w := s.Daemon.ExitWhen; w != "" && w != "never" && w != "all-done" && w != "any-failed" && byName[w] == nil {
 		problems = append(problems, Problem{Key: "exit_when", Message: fmt.Sprintf("no program is named %q", w), Hint: `use never, all-done, any-failed or a program's name`})

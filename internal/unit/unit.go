@@ -1014,6 +1014,7 @@ func (s *step) decide() {
 	case s.spec.IsTask() && s.spec.Restart == spec.RestartNever, s.scheduled() && s.spec.Restart != spec.RestartOnFailure:
 		s.enter(Failed, time.Time{}, exit, exit.Reason()+took)
 		return
+	case s.spec.OnDemand && exit.Success && failed: // or one that leaves its connection alone would be started for it again at once
 	case s.spec.OnDemand && exit.Success:
 		s.forgetFailures()
 		s.startOrWaitAfter(exit, exit.Reason()+took)
@@ -1066,6 +1067,10 @@ func (s *step) decide() {
 	if s.bound {
 		s.due = true
 		s.enter(Waiting, time.Time{}, exit, message+", held down, since what it requires is down")
+		return
+	}
+	if s.spec.OnDemand && exit.Success {
+		s.startOrWaitAfter(exit, message)
 		return
 	}
 	s.restarts++
@@ -1166,6 +1171,10 @@ func (s *step) onDue() {
 		if s.bound {
 			s.due = true
 			s.enter(Waiting, time.Time{}, nil, "held down, since what it requires is down")
+			return
+		}
+		if s.spec.OnDemand && s.last.Success {
+			s.startOrWait()
 			return
 		}
 		s.restarts++
