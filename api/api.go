@@ -290,3 +290,33 @@ func (e *Error) Error() string { return e.Message }
 type ErrorBody struct {
 	Error *Error `json:"error"`
 }
+
+// Why tells the story of one instance, as GET /v1/programs/{name}/why gives it.
+type Why struct {
+	Name     string      `json:"name"`
+	Program  string      `json:"program"`
+	State    string      `json:"state"`
+	Since    time.Time   `json:"since"`     // of the state
+	Text     string      `json:"text"`      // how it is, what led there, what comes next: a paragraph
+	Lines    []string    `json:"lines"`     // what it printed last before its last end, as far as that is known; else last of all
+	Ends     []End       `json:"ends"`      // how its last runs ended, the latest first
+	WaitsFor []Neighbour `json:"waits_for"` // what it comes after
+	Next     *time.Time  `json:"next"`      // when something happens by itself; null: nothing is due
+	Do       string      `json:"do"`        // the command that helps best
+	Does     string      `json:"does"`      // what that is for
+}
+
+// End is how a run ended, or how several in a row did that ended alike.
+type End struct {
+	Exit          Exit    `json:"exit"` // of the latest of them
+	UptimeSeconds float64 `json:"uptime_seconds"`
+	Times         int     `json:"times"` // in a row
+}
+
+// Neighbour is an instance that another one comes after.
+type Neighbour struct {
+	Name    string `json:"name"`
+	State   string `json:"state"`
+	Message string `json:"message,omitempty"`
+	Blocks  bool   `json:"blocks"` // it is waited for
+}

@@ -99,6 +99,13 @@ func (c *Client) Program(ctx context.Context, name string) (*Program, error) {
 	return got[Program](c.get, ctx, programPath(name))
 }
 
+// Why tells the stories of the instances that pattern means: a program, an
+// instance or a glob.
+func (c *Client) Why(ctx context.Context, pattern string) ([]Why, error) {
+	var list []Why
+	return list, c.get(ctx, programPath(pattern)+"/why", &list)
+}
+
 // Act does the verb ("start", "stop", "restart", "run" or "signal") to all instances
 // that pattern means: a program, an instance or a glob. It waits for the result
 // as long as ctx allows, unless act says otherwise.

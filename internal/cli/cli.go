@@ -105,6 +105,7 @@ func Main(args []string, deps Deps) int {
 // client is what the commands use of *api.Client.
 type client interface {
 	Instances(ctx context.Context) ([]api.Instance, error)
+	Why(ctx context.Context, pattern string) ([]api.Why, error)
 	Act(ctx context.Context, verb, pattern string, act api.Act) (*api.Results, error)
 	Plan(ctx context.Context) (*api.Plan, error)
 	Reload(ctx context.Context, o api.ReloadOptions) (*api.Plan, error)
@@ -220,7 +221,7 @@ func (a *app) root() *cobra.Command {
 	)
 	root.AddCommand(
 		a.runCommand(), a.upCommand(), a.downCommand(),
-		a.statusCommand(), a.graphCommand(), a.logsCommand(), a.eventsCommand(), a.doctorCommand(),
+		a.statusCommand(), a.whyCommand(), a.graphCommand(), a.logsCommand(), a.eventsCommand(), a.doctorCommand(),
 		a.actCommand(startVerb), a.actCommand(stopVerb), a.actCommand(restartVerb), a.actCommand(runNowVerb), a.signalCommand(), a.reloadCommand(),
 		a.initCommand(), a.importCommand(), a.checkCommand(), a.planCommand(),
 		a.supervisordCommand(), a.supervisorctlCommand(),

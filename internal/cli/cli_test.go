@@ -49,6 +49,7 @@ type world struct {
 	list     func() ([]api.Instance, error)
 	act      func(verb, pattern string, act api.Act) (*api.Results, error)
 	plan     *api.Plan
+	why      func(pattern string) ([]api.Why, error)
 	daemon   func() (*api.Daemon, error)
 	shutdown func(api.ShutdownOptions) error
 	upgrade  func(api.UpgradeOptions) (*api.Upgrade, error)
@@ -67,6 +68,12 @@ func (w *world) Act(_ context.Context, verb, pattern string, act api.Act) (*api.
 		return nil, fmt.Errorf("dial: %w", api.ErrNoDaemon)
 	}
 	return w.act(verb, pattern, act)
+}
+func (w *world) Why(_ context.Context, pattern string) ([]api.Why, error) {
+	if w.why == nil {
+		return nil, fmt.Errorf("dial: %w", api.ErrNoDaemon)
+	}
+	return w.why(pattern)
 }
 func (w *world) Plan(context.Context) (*api.Plan, error) {
 	if w.plan == nil {
@@ -263,6 +270,36 @@ func TestTableNeverWraps(t *testing.T) {
 			t.Errorf("with colour %q, without %q", colored, got)
 		}
 	})
+}
+
+func TestWhy(t *testing.T) {
+	w := &world{why: func(pattern string) ([]api.Why, error) {
+		if pattern == "nobody" {
+			return nil, &api.Error{Kind: api.KindNotFound, Message: `no program is named "nobody"`}
+		}
+		return []api.Why{
+			{Name: "mailer", State: api.Backoff, Lines: []string{"error: SMTP_URL\x1b[2J is not set"}, Do: "tend logs mailer", Does: "see more of what it printed",
+				Text: "mailer is in backoff, for 0.1 s now: it doesn't stay up, and waits before it is started again. The next try is in 1.6 s; the waits grow to 30 s."},
+			{Name: "web", State: api.Running, Text: "web is ready: pid 41207, up 2 d 4 h.", Do: "tend logs -f web", Does: "see what it prints"},
+		}, nil
+	}}
+	for name, columns := range map[string]int{"why-80": 80, "why-pipe": pipe} {
+		c := newCall(t, w, columns, columns != pipe)
+		if got := c.run("why", "mailer", "web"); got != 0 { // both tell of both: each is told once
+			t.Errorf("exit status %d: %s", got, c.err)
+		}
+		golden(t, name, c.out.String())
+	}
+	for status, args := range map[int][]string{exitUsage: {"why"}, exitFailed: {"why", "web", "nobody"}} {
+		if c := newCall(t, w, 80, false); c.run(args...) != status || c.out.String() != "" {
+			t.Errorf("%v: %s%s", args, c.out, c.err)
+		}
+	}
+	c := newCall(t, w, pipe, false)
+	var list []api.Why
+	if status := c.run("why", "--json", "mailer"); status != 0 || json.Unmarshal([]byte(c.out.String()), &list) != nil || len(list) != 2 {
+		t.Errorf("exit status %d, %s", status, c.out)
+	}
 }
 
 func TestStatusJSON(t *testing.T) {

@@ -141,6 +141,7 @@ type Daemon struct {
 	starts  []func() // for spawns, when this turn of the loop is over
 	kernel  queue    // signals, in the order given
 	sockets sockets
+	words   queue // the last ones of programs, to be read
 	environ environ
 
 	files       *conf.Result // what the wanted set was made of
@@ -160,7 +161,7 @@ func Run(opts Options) int {
 		keeper: nobody{}, cmds: make(map[uint64]chan<- engine.Answer),
 		instances: make(map[engine.ID]*instance),
 		demanded:  make(map[engine.ID]bool), idlers: make(map[engine.ID]*idler),
-		spawns: queue{limit: 4}, kernel: queue{limit: 1},
+		spawns: queue{limit: 4}, kernel: queue{limit: 1}, words: queue{limit: 1},
 	}
 	d.inbox.wake = make(chan struct{}, 1)
 	d.hurry()
@@ -736,6 +737,7 @@ func (d *Daemon) close() {
 	}
 	if d.host != nil {
 		d.spawns.wait() // a host must not be closed under a spawn
+		d.words.wait()
 		d.kernel.wait()
 		d.takeMail()
 		d.commit()

@@ -42,6 +42,7 @@ type instance struct {
 	signals  int         // signals and stop commands under way
 	next     func()      // the spawn that waits for these
 	gone     bool        // forgotten while something of it was under way
+	words    lastWords
 }
 
 // do carries out one effect.
@@ -400,6 +401,7 @@ func (d *Daemon) take(f proc.Fact, heard bool) {
 		n.voice.ended()
 		d.releaseInput(n.tree, n.stdin, n.socket)
 		n.stdin, n.socket = nil, ""
+		d.noteWords(n)
 		ev = unit.Ended{Gen: n.gen, Code: f.Status.Code, Signal: spec.Signal(f.Status.Signal), Core: f.Status.CoreDump, Unknown: f.Unknown, Left: f.Left}
 		d.reaps = append(d.reaps, n.process)
 		if n.end != 0 {

@@ -105,7 +105,7 @@ func (d *Daemon) put(s engine.Save) {
 		d.ledger.Put(keyProgram+p.Name, spec.Encode(p))
 	}
 	for _, r := range s.Instances {
-		r.Unit = r.Unit.Shift(func(t time.Time) time.Time { return c.store(now, t) })
+		r = r.Shift(func(t time.Time) time.Time { return c.store(now, t) })
 		d.ledger.Put(keyInstance+treeOf(r.Program, r.Index), encode(savedInstance{c, r}))
 	}
 	for _, name := range s.GonePrograms {
@@ -211,8 +211,8 @@ func remember(values map[string][]byte, now time.Time) remembered {
 	each(keyInstance, func(_ string, value []byte) {
 		var s savedInstance
 		if json.Unmarshal(value, &s) == nil {
-			s.Unit = s.Unit.Shift(func(t time.Time) time.Time { return s.Clock.load(now, today, same, t) })
-			r.past.Instances = append(r.past.Instances, s.Record)
+			record := s.Record.Shift(func(t time.Time) time.Time { return s.Clock.load(now, today, same, t) })
+			r.past.Instances = append(r.past.Instances, record)
 		}
 	})
 	each(keyBorn, func(name string, value []byte) {

@@ -216,6 +216,7 @@ type entry struct {
 	rolling rolling    // its part in the rolling restart of its program
 	rollGen uint64     // the generation that its turn in it ends
 	message string     // of the last change
+	ends    []End      // how its last runs ended, the latest one last
 	waits   []wait
 	heapPos int  // in due; -1: not there
 	dirty   bool // in Engine.dirty
@@ -720,7 +721,11 @@ func (e *Engine) hold(n *entry, ev unit.Event) {
 // tell tells a unit one event and turns its actions into effects and events.
 func (e *Engine) tell(n *entry, ev unit.Event) {
 	before, ready, health, gen := n.unit.State(), n.unit.Ready(), n.unit.Health(), n.unit.Gen()
+	last := n.unit.Last()
 	actions := n.unit.Step(e.now, ev)
+	if n.unit.Last() != last {
+		n.noteEnd()
+	}
 	switch ev.(type) {
 	case unit.KeepAlive: // often, and nothing that a later owner must know
 	case unit.Checked:

@@ -47,6 +47,7 @@ var still = unit.Outside{
 //	up NAME …                        spawned, and a tick when min_uptime has passed
 //	tick, shutdown, shutdown now
 //	show                             nothing but a look at all instances
+//	why PATTERN                      the story of instances
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -141,6 +142,11 @@ func (p *player) play(line string) {
 				wanted = " wanted"
 			}
 			fmt.Fprintf(p.out, "\t%s %s%s: %s\n", v.Name, v.State, wanted, v.Message)
+		}
+	case "why":
+		for _, s := range p.e.Stories(arg) {
+			command, does := s.Do()
+			fmt.Fprintf(p.out, "\t%s\n\t%s: %s\n", s.Text(now), does, command)
 		}
 	case "up":
 		for _, name := range strings.Fields(arg) {

@@ -68,6 +68,12 @@ func (f *fake) Program(_ context.Context, name string) (*api.Program, error) {
 	return p, f.ask("program %s", name)
 }
 
+func (f *fake) Why(_ context.Context, pattern string) ([]api.Why, error) {
+	return []api.Why{{Name: pattern, Program: pattern, State: api.Backoff, Since: then, Text: "it is so.", Lines: []string{"boom"},
+		Ends:     []api.End{{Exit: api.Exit{Code: 1, At: then, Reason: "exit 1"}, UptimeSeconds: 0.1, Times: 4}},
+		WaitsFor: []api.Neighbour{{Name: "db", State: api.Running, Message: "running"}}, Do: "tend logs web", Does: "see more"}}, f.ask("why %s", pattern)
+}
+
 func (f *fake) Act(ctx context.Context, verb, pattern string, a api.Act) (*api.Results, error) {
 	if err := f.ask("%s %s %+v", verb, pattern, a); err != nil {
 		return nil, err

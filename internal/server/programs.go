@@ -41,6 +41,17 @@ func (s *Server) program(c *call) error {
 	return c.out.json(http.StatusOK, filled(*p))
 }
 
+func (s *Server) why(c *call) error {
+	list, err := s.control.Why(c.ctx, c.name)
+	if err != nil {
+		return err
+	}
+	for i := range list {
+		list[i] = filled(list[i])
+	}
+	return c.out.json(http.StatusOK, list)
+}
+
 func act(verb string) func(*Server, *call) error {
 	return func(s *Server, c *call) error {
 		var a api.Act

@@ -63,6 +63,7 @@ var routes = []route{
 	{method: "GET", path: "/healthz", access: open, summary: "whether the daemon's loop works", answer: api.Health{}, serve: (*Server).health},
 	{method: "GET", path: "/v1/programs", access: read, summary: "all instances", answer: []api.Instance{}, serve: (*Server).instances},
 	{method: "GET", path: "/v1/programs/{name}", access: read, summary: "a program with every effective key", answer: api.Program{}, serve: (*Server).program},
+	{method: "GET", path: "/v1/programs/{name}/why", access: read, summary: "why programs are as they are: what led there, and what comes next", answer: []api.Why{}, serve: (*Server).why},
 	{method: "POST", path: "/v1/programs/{name}/start", access: write, summary: "start a program, an instance or what a glob means", body: api.Act{}, answer: api.Results{}, serve: act("start")},
 	{method: "POST", path: "/v1/programs/{name}/stop", access: write, summary: "stop them, with everything they ever started", body: api.Act{}, answer: api.Results{}, serve: act("stop")},
 	{method: "POST", path: "/v1/programs/{name}/restart", access: write, summary: "stop and start them", body: api.Act{}, answer: api.Results{}, serve: act("restart")},

@@ -28,6 +28,8 @@ type Control interface {
 	// Instances returns all instances in the order in which they are shown.
 	Instances(ctx context.Context) ([]api.Instance, error)
 	Program(ctx context.Context, name string) (*api.Program, error)
+	// Why tells of what pattern means; none is an error of kind not-found.
+	Why(ctx context.Context, pattern string) ([]api.Why, error)
 	// Act does a verb to what pattern means: a program, an instance or a glob.
 	Act(ctx context.Context, verb, pattern string, act api.Act) (*api.Results, error)
 	Plan(ctx context.Context) (*api.Plan, error)

@@ -50,6 +50,9 @@ func TestClient(t *testing.T) {
 	if err := c.Shutdown(ctx, api.ShutdownOptions{Now: true}); err != nil || s.fake.last() != "shutdown {Now:true}" {
 		t.Error(s.fake.last(), err)
 	}
+	if w, err := c.Why(ctx, "web:*"); err != nil || len(w) != 1 || w[0].Ends[0].Times != 4 || s.fake.last() != "why web:*" {
+		t.Errorf("%+v, %v, asked %s", w, err, s.fake.last())
+	}
 	r, err := c.Act(ctx, "signal", "web", api.Act{Signal: "HUP"})
 	if err != nil || len(r.Results) != 1 || !r.Pending || s.fake.last() != "signal web {NoWait:false Signal:HUP Rolling:false}" {
 		t.Errorf("%+v, %v, asked %s", r, err, s.fake.last())
