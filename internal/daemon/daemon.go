@@ -138,6 +138,8 @@ type Daemon struct {
 	idleTimer   *time.Timer // nil: never needed
 	countFailed bool
 
+	asides  asides
+	hooks   hooks
 	starts  []func() // for spawns, when this turn of the loop is over
 	kernel  queue    // signals, in the order given
 	sockets sockets
@@ -344,6 +346,7 @@ func (d *Daemon) open() (*spec.Set, error) {
 		return nil, err
 	}
 	d.openListening()
+	d.openHooks()
 	d.engine = engine.New(outside) // until restore
 	if err := d.openWire(); err != nil {
 		return nil, err
@@ -618,6 +621,10 @@ func (d *Daemon) tell(events ...event.Event) {
 	}
 	d.main.events(events)
 	d.ears.hear(events)
+	for i, e := range events {
+		e.Seq = d.events.Last() - uint64(len(events)-1-i) // nobody else appends
+		d.tellHooks(e)
+	}
 }
 
 // post hands a message to the loop. It may be called from any goroutine and
@@ -736,6 +743,7 @@ func (d *Daemon) close() {
 		d.idleTimer.Stop()
 	}
 	if d.host != nil {
+		d.closeHooks()
 		d.spawns.wait() // a host must not be closed under a spawn
 		d.words.wait()
 		d.kernel.wait()

@@ -367,7 +367,11 @@ func failure(err error) string {
 const aside = 1 << 63
 
 // onProc takes a fact of proc's into the loop.
-func (d *Daemon) onProc(f proc.Fact) { d.post(func() { d.onFact(f) }) }
+func (d *Daemon) onProc(f proc.Fact) {
+	if !d.asides.take(f) {
+		d.post(func() { d.onFact(f) })
+	}
+}
 
 func (d *Daemon) onFact(f proc.Fact) { d.take(f, false) }
 

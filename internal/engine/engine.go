@@ -753,7 +753,11 @@ func (e *Engine) tell(n *entry, ev unit.Event) {
 			if a.Warning {
 				kind = event.Warning
 			}
-			e.say(event.Event{Kind: kind, Program: n.program.spec.Name, Name: n.name, From: a.From.String(), To: a.To.String(),
+			cause := ""
+			if a.To == unit.Stopping && a.From != unit.Stopping {
+				cause = n.unit.Cause()
+			}
+			e.say(event.Event{Kind: kind, Cause: cause, Program: n.program.spec.Name, Name: n.name, From: a.From.String(), To: a.To.String(),
 				PID: a.PID, Gen: n.unit.Gen(), Exit: a.Exit, Message: a.Message})
 		default:
 			panic(fmt.Sprintf("engine: unknown action %T", a))

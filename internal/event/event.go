@@ -44,6 +44,7 @@ type Event struct {
 	PID     int
 	Gen     uint64
 	Exit    *Exit
+	Cause   string // of kind State: why it is being ended though it is wanted, "unhealthy: …"
 	Message string // in words, without the name
 	Detail  any    // what the daemon adds for its own kinds; never changed afterwards
 }

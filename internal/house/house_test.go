@@ -38,8 +38,9 @@ var rooms = map[string]string{
 	"internal/health":        "internal/spec",
 	"internal/listen":        "",
 	"internal/guard":         "",
+	"internal/hook":          "",
 	"internal/ledger":        "internal/fault",
-	"internal/daemon":        "internal/fault internal/engine internal/unit internal/conf internal/proc internal/logs internal/health internal/ledger internal/guard internal/event internal/spec internal/cron internal/server internal/listen internal/supervisord internal/svconf api",
+	"internal/daemon":        "internal/fault internal/engine internal/unit internal/conf internal/proc internal/logs internal/health internal/ledger internal/guard internal/event internal/spec internal/cron internal/server internal/listen internal/supervisord internal/svconf api internal/hook",
 	"internal/server":        "api internal/event internal/logs web",
 	"internal/supervisord":   "api internal/event internal/logs internal/xmlrpc internal/svconf",
 	"internal/cli":           "api",
@@ -62,6 +63,7 @@ var modules = map[string]string{
 	"github.com/robfig/cron":          "internal/cron",
 	"github.com/adhocore/gronx":       "",                                                                                                                          // a second opinion
 	"golang.org/x/sys":                "internal/proc internal/logs internal/daemon internal/guard internal/ledger internal/doctor internal/listen cmd/tend bench", // system calls that the standard library lacks
+	"github.com/bmatcuk/doublestar":   "internal/conf internal/daemon",                                                                                             // the one checks patterns, the other looks what they match
 	"github.com/google/go-cmp":        "",
 	"github.com/rogpeppe/go-internal": "",
 	"go.uber.org/goleak":              "",

@@ -387,6 +387,9 @@ func (u *Unit) Due() time.Time { return u.deadline }
 // Killed reports whether the process that is being stopped was killed already.
 func (u *Unit) Killed() bool { return u.over }
 
+// Cause says why it is being ended though it is wanted, "" where it isn't.
+func (u *Unit) Cause() string { return u.cause }
+
 // Misses counts the health checks that failed in a row.
 func (u *Unit) Misses() int { return u.misses }
 
