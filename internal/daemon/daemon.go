@@ -140,6 +140,7 @@ type Daemon struct {
 
 	asides  asides
 	hooks   hooks
+	watched fileWatch
 	starts  []func() // for spawns, when this turn of the loop is over
 	kernel  queue    // signals, in the order given
 	sockets sockets
@@ -163,7 +164,7 @@ func Run(opts Options) int {
 		keeper: nobody{}, cmds: make(map[uint64]chan<- engine.Answer),
 		instances: make(map[engine.ID]*instance),
 		demanded:  make(map[engine.ID]bool), idlers: make(map[engine.ID]*idler),
-		spawns: queue{limit: 4}, kernel: queue{limit: 1}, words: queue{limit: 1},
+		spawns: queue{limit: 4}, kernel: queue{limit: 1}, words: queue{limit: 1}, watched: fileWatch{scans: queue{limit: 1}},
 	}
 	d.inbox.wake = make(chan struct{}, 1)
 	d.hurry()
@@ -474,6 +475,7 @@ func (d *Daemon) loop(signals <-chan os.Signal) {
 		d.commit()
 		d.say.flush()
 		d.main.flush()
+		d.watchFiles()
 		d.launch()
 		d.settle()
 		select {
@@ -729,6 +731,7 @@ func (d *Daemon) close() {
 	if d.watcher != nil {
 		d.watcher.close()
 	}
+	d.closeFiles()
 	d.wire.close()
 	d.ears.close()
 	if d.server != nil {

@@ -49,6 +49,9 @@ type (
 		ID    ID
 		Event unit.Event
 	}
+	// Renew restarts the instances of a program that are meant to run, whatever has
+	// become of them, since what they are made of has changed. Why is for people.
+	Renew struct{ Program, Why string }
 	// Shutdown stops everything, for good. Now kills.
 	Shutdown struct{ Now bool }
 	// Tick says that the time of Wake has come.
@@ -59,6 +62,7 @@ func (Desired) input()  {}
 func (Act) input()      {}
 func (Cancel) input()   {}
 func (Fact) input()     {}
+func (Renew) input()    {}
 func (Shutdown) input() {}
 func (Tick) input()     {}
 
@@ -282,6 +286,8 @@ func (e *Engine) Step(now time.Time, in Input) Output {
 			}
 			e.tell(n, in.Event)
 		}
+	case Renew:
+		e.onRenew(in)
 	case Shutdown:
 		e.onShutdown(in.Now)
 	case Tick:
@@ -508,6 +514,26 @@ func (e *Engine) dismiss(n *entry) {
 	n.program.leavers++
 	e.changed(n)
 	e.retire(n)
+}
+
+// onRenew restarts what the configuration or a person wants up. One that has ended
+// or failed is started again: what was wrong may be mended.
+func (e *Engine) onRenew(in Renew) {
+	p := e.programs[in.Program]
+	if p == nil || p.leaving || e.stopping {
+		return
+	}
+	said := false
+	for _, n := range p.entries {
+		if n.leaving || !n.unit.Up() || n.manual == wantDown {
+			continue
+		}
+		if !said {
+			said = true
+			e.say(event.Event{Kind: event.Renewed, Program: in.Program, Message: in.Why + ", restarting"})
+		}
+		e.request(n, unit.Restart{})
+	}
 }
 
 func (e *Engine) onShutdown(now bool) {

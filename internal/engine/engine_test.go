@@ -46,6 +46,7 @@ var still = unit.Outside{
 //	                                 facts, of the latest generation
 //	up NAME …                        spawned, and a tick when min_uptime has passed
 //	tick, shutdown, shutdown now
+//	renew NAME WHY                   what it is made of has changed
 //	show                             nothing but a look at all instances
 //	why PATTERN                      the story of instances
 func TestScripts(t *testing.T) {
@@ -143,6 +144,9 @@ func (p *player) play(line string) {
 			}
 			fmt.Fprintf(p.out, "\t%s %s%s: %s\n", v.Name, v.State, wanted, v.Message)
 		}
+	case "renew":
+		name, why, _ := strings.Cut(arg, " ")
+		p.step(now, Renew{Program: name, Why: why})
 	case "why":
 		for _, s := range p.e.Stories(arg) {
 			command, does := s.Do()

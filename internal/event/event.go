@@ -23,6 +23,8 @@ const (
 	Warning        = "program.warning" // something about a program that its state doesn't tell
 	ConfigApplied  = "config.applied"
 	ConfigRejected = "config.rejected"
+	Renewed        = "program.renewed"    // restarted for files that have changed
+	FilesWatched   = "files.watched"      // for changes of which programs are restarted
 	RolledBack     = "config.rolled-back" // what a reload has started didn't become ready
 	DaemonStarted  = "daemon.started"
 	DaemonStopping = "daemon.stopping"
