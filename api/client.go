@@ -117,6 +117,40 @@ func (c *Client) Act(ctx context.Context, verb, pattern string, act Act) (*Resul
 	return r, nil
 }
 
+// Add adds a program by a file of its own, and returns what that changed.
+func (c *Client) Add(ctx context.Context, add Add) (*Plan, error) {
+	p := new(Plan)
+	if err := c.do(ctx, http.MethodPost, "/v1/programs", add, p); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Remove removes a program that was added by [Client.Add].
+func (c *Client) Remove(ctx context.Context, name string) (*Plan, error) {
+	p := new(Plan)
+	if err := c.do(ctx, http.MethodDelete, programPath(name), nil, p); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Scale sets how many instances of a program there are, until its file says
+// something else than it does now.
+func (c *Client) Scale(ctx context.Context, name string, instances int) (*Plan, error) {
+	p := new(Plan)
+	if err := c.do(ctx, http.MethodPost, programPath(name)+"/scale", Scale{Instances: instances}, p); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Exec says how a command is run as the instance with that name is, or the first
+// one of the program with that name.
+func (c *Client) Exec(ctx context.Context, name string) (*Exec, error) {
+	return got[Exec](c.get, ctx, programPath(name)+"/exec")
+}
+
 // Plan returns what a reload would do.
 func (c *Client) Plan(ctx context.Context) (*Plan, error) {
 	return got[Plan](c.get, ctx, "/v1/plan")

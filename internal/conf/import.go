@@ -172,12 +172,8 @@ func (w *writer) program(r *Result, p *spec.Program) {
 				}
 				w.key("env."+tomlKey(k), quote(escapeMark(v)))
 			}
-		case "limits":
-			for _, k := range slices.Sorted(maps.Keys(p.Limits)) {
-				w.key("limits."+k, quote(p.Limits[k].String()))
-			}
 		default:
-			w.key(f.Key, tomlValue(f, p))
+			w.value(f, p)
 		}
 	}
 }

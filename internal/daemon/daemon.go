@@ -144,7 +144,8 @@ type Daemon struct {
 	starts  []func() // for spawns, when this turn of the loop is over
 	kernel  queue    // signals, in the order given
 	sockets sockets
-	words   queue // the last ones of programs, to be read
+	words   queue             // the last ones of programs, to be read
+	scaled  map[string]scaled // by program
 	environ environ
 
 	files       *conf.Result // what the wanted set was made of
@@ -215,8 +216,10 @@ func (d *Daemon) begun(set *spec.Set) {
 		d.warnf("%s", text)
 	}
 	d.notices = nil
+	d.scaled = d.past.scaled
 	d.restore(d.past, set)
 	d.past = remembered{}
+	set = d.scale(set)
 	if d.files != nil && d.files.OK() {
 		d.warn(d.files)
 	}

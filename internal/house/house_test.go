@@ -62,9 +62,9 @@ var modules = map[string]string{
 	"golang.org/x/term":               "internal/cli internal/supervisorctl", // the two that sit at a terminal
 	"github.com/pelletier/go-toml":    "internal/conf",
 	"github.com/robfig/cron":          "internal/cron",
-	"github.com/adhocore/gronx":       "",                                                                                                                                         // a second opinion
-	"golang.org/x/sys":                "internal/proc internal/logs internal/daemon internal/guard internal/ledger internal/doctor internal/listen cmd/tend bench internal/watch", // system calls that the standard library lacks
-	"github.com/bmatcuk/doublestar":   "internal/conf internal/watch",                                                                                                             // the one checks patterns, the other looks what they match
+	"github.com/adhocore/gronx":       "",                                                                                                                                                      // a second opinion
+	"golang.org/x/sys":                "internal/proc internal/logs internal/daemon internal/guard internal/ledger internal/doctor internal/listen cmd/tend bench internal/watch internal/cli", // system calls that the standard library lacks
+	"github.com/bmatcuk/doublestar":   "internal/conf internal/watch",                                                                                                                          // the one checks patterns, the other looks what they match
 	"github.com/google/go-cmp":        "",
 	"github.com/rogpeppe/go-internal": "",
 	"go.uber.org/goleak":              "",

@@ -81,6 +81,24 @@ func (f *fake) Act(ctx context.Context, verb, pattern string, a api.Act) (*api.R
 	return &api.Results{Results: []api.Result{{Name: pattern, OK: true, State: api.Running, Message: "started, pid 42"}}, Pending: true}, f.wait(ctx)
 }
 
+func (f *fake) Add(_ context.Context, a api.Add) (*api.Plan, error) {
+	return f.plan, f.ask("add %s %v", a.Name, a.Config)
+}
+
+func (f *fake) Remove(_ context.Context, name string) (*api.Plan, error) {
+	return f.plan, f.ask("remove %s", name)
+}
+
+func (f *fake) Scale(_ context.Context, name string, n int) (*api.Plan, error) {
+	return f.plan, f.ask("scale %s %d", name, n)
+}
+
+func (f *fake) Exec(_ context.Context, name string) (*api.Exec, error) {
+	n := 0o22
+	return &api.Exec{Name: name, Env: []string{"A=b"}, Directory: "/", UID: -1, GID: -1, Umask: &n, Nice: &n, OOMScoreAdj: &n,
+		Groups: []int{1}, Limits: []api.ExecLimit{{Name: "nofile", Resource: 7, Soft: new(uint64)}}}, f.ask("exec %s", name)
+}
+
 func (f *fake) Plan(context.Context) (*api.Plan, error) { return f.plan, f.ask("plan") }
 
 func (f *fake) Reload(_ context.Context, o api.ReloadOptions) (*api.Plan, error) {

@@ -62,6 +62,10 @@ var (
 var routes = []route{
 	{method: "GET", path: "/healthz", access: open, summary: "whether the daemon's loop works", answer: api.Health{}, serve: (*Server).health},
 	{method: "GET", path: "/v1/programs", access: read, summary: "all instances", answer: []api.Instance{}, serve: (*Server).instances},
+	{method: "POST", path: "/v1/programs", access: admin, summary: "add a program by a file of its own", body: api.Add{}, answer: api.Plan{}, serve: (*Server).add},
+	{method: "DELETE", path: "/v1/programs/{name}", access: admin, summary: "remove a program that was added so", answer: api.Plan{}, serve: (*Server).remove},
+	{method: "POST", path: "/v1/programs/{name}/scale", access: write, summary: "set how many instances there are, until the file says something else", body: api.Scale{}, answer: api.Plan{}, serve: (*Server).scale},
+	{method: "GET", path: "/v1/programs/{name}/exec", access: admin, summary: "how a command is run as the program is: environment, user, folder, limits", answer: api.Exec{}, serve: (*Server).exec},
 	{method: "GET", path: "/v1/programs/{name}", access: read, summary: "a program with every effective key", answer: api.Program{}, serve: (*Server).program},
 	{method: "GET", path: "/v1/programs/{name}/why", access: read, summary: "why programs are as they are: what led there, and what comes next", answer: []api.Why{}, serve: (*Server).why},
 	{method: "POST", path: "/v1/programs/{name}/start", access: write, summary: "start a program, an instance or what a glob means", body: api.Act{}, answer: api.Results{}, serve: act("start")},

@@ -32,6 +32,10 @@ type Control interface {
 	Why(ctx context.Context, pattern string) ([]api.Why, error)
 	// Act does a verb to what pattern means: a program, an instance or a glob.
 	Act(ctx context.Context, verb, pattern string, act api.Act) (*api.Results, error)
+	Add(ctx context.Context, add api.Add) (*api.Plan, error)
+	Remove(ctx context.Context, name string) (*api.Plan, error)
+	Scale(ctx context.Context, name string, instances int) (*api.Plan, error)
+	Exec(ctx context.Context, name string) (*api.Exec, error)
 	Plan(ctx context.Context) (*api.Plan, error)
 	Reload(ctx context.Context, o api.ReloadOptions) (*api.Plan, error)
 	Daemon(ctx context.Context) (*api.Daemon, error)
