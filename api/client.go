@@ -36,6 +36,7 @@ func (m Missed) Error() string {
 type LogOptions struct {
 	Lines  int    // that many last lines of each instance first; < 0: all there are
 	Follow bool   // go on with what comes, until the instances are removed
+	Begun  bool   // all since the daemon has started the instance first; Lines holds for those of which it doesn't know
 	Since  string // go on after this Position of a LogLine; Lines holds for instances that it doesn't know
 }
 
@@ -243,6 +244,9 @@ func (c *Client) Logs(ctx context.Context, pattern string, o LogOptions) iter.Se
 	query := url.Values{"lines": {strconv.Itoa(max(o.Lines, -1))}}
 	if o.Follow {
 		query.Set("follow", "1")
+	}
+	if o.Begun {
+		query.Set("begun", "1")
 	}
 	if o.Since != "" {
 		query.Set("since", o.Since)

@@ -19,6 +19,7 @@ import (
 
 	"tend/api"
 	"tend/internal/event"
+	"tend/internal/logs"
 )
 
 // Control is the daemon as the server sees it. Its methods are called from many
@@ -51,6 +52,10 @@ type LogFile struct {
 	Name string // of the instance
 	Path string
 	Keep int // rotated files beside it, Path.1 to Path.Keep
+
+	// Begun is where the first output is that this daemon has seen of the instance,
+	// nil where that isn't known.
+	Begun *logs.Position
 }
 
 // Config is what a server needs.
