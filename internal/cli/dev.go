@@ -60,21 +60,31 @@ func (a *app) dev(ctx context.Context, config string, times bool) error {
 	// What is printed is shown until the daemon has ended, its last words included.
 	var shown sync.WaitGroup
 	ended := make(chan struct{})
-	for _, i := range programsOf(list) {
-		shown.Go(func() { v.follow(ctx, c, i) })
+	for _, program := range programsOf(list) {
+		v.readers.Go(func() { v.follow(ctx, c, program) })
 	}
 	shown.Go(func() {
 		v.events(ctx, c)
 		close(ended)
 	})
+	defer v.readers.Wait()
 	defer shown.Wait()
 	stops := 0
 	stop := func() {
 		stops++
-		if stops == 1 {
-			v.note("stopping everything; once more kills")
+		if stops > 1 {
+			go c.Shutdown(ctx, api.ShutdownOptions{Now: true})
+			return
 		}
-		go c.Shutdown(ctx, api.ShutdownOptions{Now: stops > 1}) // which ends what is followed
+		v.note("stopping everything; once more kills")
+		go func() {
+			// The daemon's end is that of what is followed: before that everything is
+			// stopped, and what it has said last is read to its end.
+			c.Act(ctx, "stop", "*", api.Act{}) // the shutdown stops what this doesn't
+			close(v.last)
+			v.readers.Wait()
+			c.Shutdown(ctx, api.ShutdownOptions{})
+		}()
 	}
 	for {
 		select {
@@ -154,6 +164,9 @@ type devView struct {
 	a     *app
 	times bool
 
+	readers sync.WaitGroup // of output
+	last    chan struct{}  // closed when nothing is printed any more: they read to the end
+
 	mu    sync.Mutex
 	names []string // of programs, in the order of their numbers
 	muted map[string]bool
@@ -162,7 +175,7 @@ type devView struct {
 }
 
 func newDevView(a *app, list []api.Instance, times bool) *devView {
-	v := &devView{a: a, times: times, names: programsOf(list), muted: make(map[string]bool), width: len("tend")}
+	v := &devView{a: a, times: times, last: make(chan struct{}), names: programsOf(list), muted: make(map[string]bool), width: len("tend")}
 	for _, i := range list {
 		v.width = max(v.width, width(clean(i.Name)))
 	}
@@ -200,15 +213,23 @@ func (v *devView) mutes(program string) bool {
 	return v.muted[program]
 }
 
-// follow shows the output of a program, over the daemon's death.
+// follow shows the output of a program, over the daemon's death, until nothing is
+// printed any more, and then what is left of it.
 func (v *devView) follow(ctx context.Context, c client, program string) {
+	following, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-v.last:
+			cancel()
+		case <-following.Done():
+		}
+	}()
 	o := api.LogOptions{Follow: true, Begun: true}
-	for ctx.Err() == nil {
-		var broken error
+	read := func(ctx context.Context) error {
 		for l, err := range c.Logs(ctx, program, o) {
 			if err != nil {
-				broken = err
-				break
+				return err
 			}
 			if l.Position != "" {
 				o.Since = l.Position
@@ -219,6 +240,17 @@ func (v *devView) follow(ctx context.Context, c client, program string) {
 			for line := range strings.Lines(l.Text) {
 				v.line(l.Name, nameStyle(l.Name), strings.TrimRight(line, "\r\n"))
 			}
+		}
+		return nil
+	}
+	for {
+		broken := read(following)
+		select {
+		case <-v.last:
+			o.Follow = false
+			read(ctx) // what can't be read now is in the file
+			return
+		default:
 		}
 		var said *api.Error
 		if broken == nil || errors.As(broken, &said) && said.Kind != api.KindUnavailable || errors.Is(broken, api.ErrNoDaemon) {
@@ -233,8 +265,6 @@ func (v *devView) follow(ctx context.Context, c client, program string) {
 // events shows what happens to programs, until the daemon ends. Those that come
 // in by a reload are shown from then on.
 func (v *devView) events(ctx context.Context, c client) {
-	var added sync.WaitGroup
-	defer added.Wait()
 	seq := uint64(0)
 	for ctx.Err() == nil {
 		for e, err := range c.Events(ctx, seq, true) {
@@ -247,7 +277,7 @@ func (v *devView) events(ctx context.Context, c client) {
 			seq = e.Seq
 			v.event(e)
 			if e.Kind == "program.enabled" && v.learn(e.Program) {
-				added.Go(func() { v.follow(ctx, c, e.Program) })
+				v.readers.Go(func() { v.follow(ctx, c, e.Program) })
 			}
 		}
 		// A guard starts a daemon again that has died: whoever connects waits for it.
