@@ -88,7 +88,7 @@ func (a *app) up(ctx context.Context, config string, timeout time.Duration) erro
 		if !settled(list) {
 			message += " after " + span(timeout)
 		}
-		a.complain(message+"; tend logs "+clean(down[0].Name), "")
+		a.complain(message+"; tend why "+clean(down[0].Name), "")
 	} else if !a.json {
 		a.upSum(list)
 	}

@@ -138,9 +138,14 @@ type Daemon struct {
 	idleTimer   *time.Timer // nil: never needed
 	countFailed bool
 
+	asides  asides
+	hooks   hooks
+	watched fileWatch
 	starts  []func() // for spawns, when this turn of the loop is over
 	kernel  queue    // signals, in the order given
 	sockets sockets
+	words   queue             // the last ones of programs, to be read
+	scaled  map[string]scaled // by program
 	environ environ
 
 	files       *conf.Result // what the wanted set was made of
@@ -160,7 +165,7 @@ func Run(opts Options) int {
 		keeper: nobody{}, cmds: make(map[uint64]chan<- engine.Answer),
 		instances: make(map[engine.ID]*instance),
 		demanded:  make(map[engine.ID]bool), idlers: make(map[engine.ID]*idler),
-		spawns: queue{limit: 4}, kernel: queue{limit: 1},
+		spawns: queue{limit: 4}, kernel: queue{limit: 1}, words: queue{limit: 1}, watched: fileWatch{scans: queue{limit: 1}},
 	}
 	d.inbox.wake = make(chan struct{}, 1)
 	d.hurry()
@@ -211,8 +216,10 @@ func (d *Daemon) begun(set *spec.Set) {
 		d.warnf("%s", text)
 	}
 	d.notices = nil
+	d.scaled = d.past.scaled
 	d.restore(d.past, set)
 	d.past = remembered{}
+	set = d.scale(set)
 	if d.files != nil && d.files.OK() {
 		d.warn(d.files)
 	}
@@ -343,6 +350,7 @@ func (d *Daemon) open() (*spec.Set, error) {
 		return nil, err
 	}
 	d.openListening()
+	d.openHooks()
 	d.engine = engine.New(outside) // until restore
 	if err := d.openWire(); err != nil {
 		return nil, err
@@ -470,6 +478,7 @@ func (d *Daemon) loop(signals <-chan os.Signal) {
 		d.commit()
 		d.say.flush()
 		d.main.flush()
+		d.watchFiles()
 		d.launch()
 		d.settle()
 		select {
@@ -617,6 +626,10 @@ func (d *Daemon) tell(events ...event.Event) {
 	}
 	d.main.events(events)
 	d.ears.hear(events)
+	for i, e := range events {
+		e.Seq = d.events.Last() - uint64(len(events)-1-i) // nobody else appends
+		d.tellHooks(e)
+	}
 }
 
 // post hands a message to the loop. It may be called from any goroutine and
@@ -721,6 +734,7 @@ func (d *Daemon) close() {
 	if d.watcher != nil {
 		d.watcher.close()
 	}
+	d.closeFiles()
 	d.wire.close()
 	d.ears.close()
 	if d.server != nil {
@@ -735,7 +749,9 @@ func (d *Daemon) close() {
 		d.idleTimer.Stop()
 	}
 	if d.host != nil {
+		d.closeHooks()
 		d.spawns.wait() // a host must not be closed under a spawn
+		d.words.wait()
 		d.kernel.wait()
 		d.takeMail()
 		d.commit()

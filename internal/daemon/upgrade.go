@@ -207,6 +207,11 @@ func (d *Daemon) execute(binary *os.File, path string, listener *os.File) error 
 
 // quiesce waits until nothing is under way, and puts everything aside.
 func (d *Daemon) quiesce() error {
+	ctx, cancel := context.WithTimeout(context.Background(), quiesceTime/2)
+	if open := d.hooks.sender.Flush(ctx); open > 0 {
+		d.warnf("on_event: %s may not be told, since tend is upgraded", plural(open, "event"))
+	}
+	cancel()
 	idle := make(chan struct{})
 	for range 100 { // what comes in meanwhile may begin more
 		go func() {

@@ -269,9 +269,15 @@ func TestOpenAPI(t *testing.T) {
 			}
 			target, body := strings.ReplaceAll(path, "{name}", "web"), ""
 			if op.RequestBody != nil {
-				body = "{}"
-				if strings.HasSuffix(path, "/signal") {
+				switch {
+				case strings.HasSuffix(path, "/signal"):
 					body = `{"signal": "HUP"}`
+				case strings.HasSuffix(path, "/scale"):
+					body = `{"instances": 3}`
+				case path == "/v1/programs":
+					body = `{"name": "web", "config": {"command": "sleep 1"}}`
+				default:
+					body = "{}"
 				}
 				v.check(t, path+" (request)", op.RequestBody.Content["application/json"].Schema, decoded(t, body))
 			}

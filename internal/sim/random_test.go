@@ -118,6 +118,12 @@ func (s *script) happen() {
 		s.Next()
 	case n < 68:
 		s.reload()
+	case n < 69:
+		if s.hush {
+			break
+		}
+		s.anything = true
+		s.Step(engine.Renew{Program: string(rune('a' + s.rng.IntN(names))), Why: "a file has changed"})
 	case n < 86:
 		if !s.hush {
 			s.command()

@@ -380,6 +380,22 @@ func (u *Unit) NextStart() time.Time {
 	return u.runAt
 }
 
+// Due returns when what the state waits for is over: the time to become ready, the
+// wait of a backoff, the time until the kill; zero: it has no end.
+func (u *Unit) Due() time.Time { return u.deadline }
+
+// Killed reports whether the process that is being stopped was killed already.
+func (u *Unit) Killed() bool { return u.over }
+
+// Cause says why it is being ended though it is wanted, "" where it isn't.
+func (u *Unit) Cause() string { return u.cause }
+
+// Misses counts the health checks that failed in a row.
+func (u *Unit) Misses() int { return u.misses }
+
+// Failures counts the failed starts in a row.
+func (u *Unit) Failures() int { return u.failures }
+
 // Ready reports whether it is of use to others.
 func (u *Unit) Ready() bool { return u.ready }
 
