@@ -42,6 +42,8 @@ type Instance struct {
 	Usage         *Usage     `json:"usage,omitempty"`    // of a program's full view
 	NextRun       *time.Time `json:"next_run"`           // the next start: of a schedule, or the end of a backoff
 	Idle          bool       `json:"idle,omitempty"`     // waits for its time or a connection, and for nothing else
+	After         []string   `json:"after,omitempty"`    // programs that are ready before it is started
+	Requires      []string   `json:"requires,omitempty"` // and without which it is stopped
 	Message       string     `json:"message,omitempty"`  // why it is so: what it waits for, what failed
 	Status        string     `json:"status,omitempty"`   // what the program says of itself, by sd_notify(3)
 	Outdated      bool       `json:"outdated,omitempty"` // it runs by an earlier configuration, since a rolling restart has ended before its turn
@@ -121,6 +123,44 @@ type Result struct {
 	OK      bool   `json:"ok"`
 	State   string `json:"state"`
 	Message string `json:"message"` // "started, pid 42", "exited 1 after 0.1 s, next try in 1.6 s"
+}
+
+// Add is the body of POST /v1/programs: a program that is added by a command. It
+// is kept in a file of its own, in a folder that the configuration includes.
+type Add struct {
+	Name   string         `json:"name"`
+	Config map[string]any `json:"config"` // keys of a program, as in a file, those of tables dotted
+}
+
+// Scale is the body of POST /v1/programs/{name}/scale.
+type Scale struct {
+	Instances int `json:"instances"`
+}
+
+// Exec says how a command is run as a program is, as GET
+// /v1/programs/{name}/exec gives it.
+type Exec struct {
+	Name            string      `json:"name"` // of the instance
+	Env             []string    `json:"env"`  // NAME=value
+	Directory       string      `json:"directory"`
+	UID             int         `json:"uid"` // -1: the daemon's own, as are GID and Groups then
+	GID             int         `json:"gid"`
+	Groups          []int       `json:"groups"`
+	DaemonUID       int         `json:"daemon_uid"`
+	Umask           *int        `json:"umask"` // null: the daemon's own, as are those below
+	Nice            *int        `json:"nice"`
+	OOMScoreAdj     *int        `json:"oom_score_adj"`
+	NoNewPrivileges bool        `json:"no_new_privileges"`
+	Limits          []ExecLimit `json:"limits"`
+}
+
+// ExecLimit is a resource limit of setrlimit(2).
+type ExecLimit struct {
+	Name string `json:"name"` // "nofile"
+	// Resource is the number of RLIMIT_NOFILE and its like.
+	Resource int     `json:"resource"`
+	Soft     *uint64 `json:"soft"` // null: unlimited
+	Hard     *uint64 `json:"hard"` // null: unlimited
 }
 
 // Results answers an action.
@@ -315,4 +355,34 @@ func (e *Error) Error() string { return e.Message }
 // ErrorBody is the body of an answer that isn't a success.
 type ErrorBody struct {
 	Error *Error `json:"error"`
+}
+
+// Why tells the story of one instance, as GET /v1/programs/{name}/why gives it.
+type Why struct {
+	Name     string      `json:"name"`
+	Program  string      `json:"program"`
+	State    string      `json:"state"`
+	Since    time.Time   `json:"since"`     // of the state
+	Text     string      `json:"text"`      // how it is, what led there, what comes next: a paragraph
+	Lines    []string    `json:"lines"`     // what it printed last before its last end, as far as that is known; else last of all
+	Ends     []End       `json:"ends"`      // how its last runs ended, the latest first
+	WaitsFor []Neighbour `json:"waits_for"` // what it comes after
+	Next     *time.Time  `json:"next"`      // when something happens by itself; null: nothing is due
+	Do       string      `json:"do"`        // the command that helps best
+	Does     string      `json:"does"`      // what that is for
+}
+
+// End is how a run ended, or how several in a row did that ended alike.
+type End struct {
+	Exit          Exit    `json:"exit"` // of the latest of them
+	UptimeSeconds float64 `json:"uptime_seconds"`
+	Times         int     `json:"times"` // in a row
+}
+
+// Neighbour is an instance that another one comes after.
+type Neighbour struct {
+	Name    string `json:"name"`
+	State   string `json:"state"`
+	Message string `json:"message,omitempty"`
+	Blocks  bool   `json:"blocks"` // it is waited for
 }

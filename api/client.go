@@ -36,6 +36,7 @@ func (m Missed) Error() string {
 type LogOptions struct {
 	Lines  int    // that many last lines of each instance first; < 0: all there are
 	Follow bool   // go on with what comes, until the instances are removed
+	Begun  bool   // all since the daemon has started the instance first; Lines holds for those of which it doesn't know
 	Since  string // go on after this Position of a LogLine; Lines holds for instances that it doesn't know
 }
 
@@ -99,6 +100,13 @@ func (c *Client) Program(ctx context.Context, name string) (*Program, error) {
 	return got[Program](c.get, ctx, programPath(name))
 }
 
+// Why tells the stories of the instances that pattern means: a program, an
+// instance or a glob.
+func (c *Client) Why(ctx context.Context, pattern string) ([]Why, error) {
+	var list []Why
+	return list, c.get(ctx, programPath(pattern)+"/why", &list)
+}
+
 // Act does the verb ("start", "stop", "restart", "run" or "signal") to all instances
 // that pattern means: a program, an instance or a glob. It waits for the result
 // as long as ctx allows, unless act says otherwise.
@@ -108,6 +116,40 @@ func (c *Client) Act(ctx context.Context, verb, pattern string, act Act) (*Resul
 		return nil, err
 	}
 	return r, nil
+}
+
+// Add adds a program by a file of its own, and returns what that changed.
+func (c *Client) Add(ctx context.Context, add Add) (*Plan, error) {
+	p := new(Plan)
+	if err := c.do(ctx, http.MethodPost, "/v1/programs", add, p); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Remove removes a program that was added by [Client.Add].
+func (c *Client) Remove(ctx context.Context, name string) (*Plan, error) {
+	p := new(Plan)
+	if err := c.do(ctx, http.MethodDelete, programPath(name), nil, p); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Scale sets how many instances of a program there are, until its file says
+// something else than it does now.
+func (c *Client) Scale(ctx context.Context, name string, instances int) (*Plan, error) {
+	p := new(Plan)
+	if err := c.do(ctx, http.MethodPost, programPath(name)+"/scale", Scale{Instances: instances}, p); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Exec says how a command is run as the instance with that name is, or the first
+// one of the program with that name.
+func (c *Client) Exec(ctx context.Context, name string) (*Exec, error) {
+	return got[Exec](c.get, ctx, programPath(name)+"/exec")
 }
 
 // Plan returns what a reload would do.
@@ -202,6 +244,9 @@ func (c *Client) Logs(ctx context.Context, pattern string, o LogOptions) iter.Se
 	query := url.Values{"lines": {strconv.Itoa(max(o.Lines, -1))}}
 	if o.Follow {
 		query.Set("follow", "1")
+	}
+	if o.Begun {
+		query.Set("begun", "1")
 	}
 	if o.Since != "" {
 		query.Set("since", o.Since)

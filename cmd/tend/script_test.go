@@ -54,6 +54,7 @@ func TestMain(m *testing.M) {
 // others write to a file, "gone PID" (or
 // a file FILE.pid with it) for the end of a process, "sig NAME" signals tend, "sig NAME daemon" the daemon under its guard, "setpid VAR NAME" takes an instance's pid, "same VAR
 // NAME" and "differs VAR NAME" compare it, "replace FILE OLD NEW" edits in place,
+// "port VAR" finds a free TCP port, "late PROGRAM" lets a dead daemon have missed a run,
 // "exits STATUS COMMAND..." is exec of a command whose exit status is that number, and
 // "daemonpid VAR" takes the daemon's pid.
 func TestScripts(t *testing.T) {
@@ -90,6 +91,8 @@ func TestScripts(t *testing.T) {
 			"differs": cmdDiffers,
 			"replace": cmdReplace,
 			"tmpfs":   cmdTmpfs,
+			"port":    cmdPort,
+			"late":    cmdLate,
 
 			"exits":     cmdExits,
 			"daemonpid": cmdDaemonpid,
@@ -561,6 +564,22 @@ func child() {
 	case "manager": // start COMMAND... as a service manager that stores descriptors
 		manager(os.Args[2:])
 		return
+	case "stream": // connect to ADDRESS again and again
+		stream(os.Args[2])
+		return
+	case "request": // connect to ADDRESS once, and print the answer
+		answer, err := request(os.Args[2])
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		fmt.Print(answer)
+		return
+	case "hold": // connect to ADDRESS until somebody writes to FIFO
+		hold(os.Args[2], os.Args[3])
+		return
+	case "occupy": // listen on ADDRESS, and answer
+		occupy(os.Args[2])
 	case "leftover": // end without removing the socket
 		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: os.Getenv("TEND_SOCKET")})
 		if err != nil {
@@ -609,6 +628,9 @@ func child() {
 			os.Exit(1)
 		}
 		io.Copy(os.Stdout, c)
+		return
+	case "webhook": // tell the port into PIPE, and into REQUESTS what is posted, a line each; the first post is refused
+		webhook(os.Args[2], os.Args[3])
 		return
 	case "garbage": // say to the daemon what no client would
 		for _, text := range []string{

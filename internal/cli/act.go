@@ -65,7 +65,7 @@ func (a *app) actCommand(v verb) *cobra.Command {
 	cmd.Flags().BoolVar(&all, "all", false, "all programs")
 	cmd.Flags().BoolVar(&noWait, "no-wait", false, "don't wait for the result")
 	if v.name == restartVerb.name {
-		cmd.Flags().BoolVar(&rolling, "rolling", false, "one instance of a program after the other, each ready before the next")
+		cmd.Flags().BoolVar(&rolling, "rolling", false, "one instance after the other, each ready before the next")
 	}
 	a.jsonFlag(cmd)
 	return a.does(cmd, func(ctx context.Context, _ *cobra.Command, names []string) error {

@@ -105,7 +105,12 @@ func Main(args []string, deps Deps) int {
 // client is what the commands use of *api.Client.
 type client interface {
 	Instances(ctx context.Context) ([]api.Instance, error)
+	Why(ctx context.Context, pattern string) ([]api.Why, error)
 	Act(ctx context.Context, verb, pattern string, act api.Act) (*api.Results, error)
+	Add(ctx context.Context, add api.Add) (*api.Plan, error)
+	Remove(ctx context.Context, name string) (*api.Plan, error)
+	Scale(ctx context.Context, name string, instances int) (*api.Plan, error)
+	Exec(ctx context.Context, name string) (*api.Exec, error)
 	Plan(ctx context.Context) (*api.Plan, error)
 	Reload(ctx context.Context, o api.ReloadOptions) (*api.Plan, error)
 	Daemon(ctx context.Context) (*api.Daemon, error)
@@ -220,8 +225,9 @@ func (a *app) root() *cobra.Command {
 	)
 	root.AddCommand(
 		a.runCommand(), a.upCommand(), a.downCommand(),
-		a.statusCommand(), a.logsCommand(), a.eventsCommand(), a.doctorCommand(),
+		a.statusCommand(), a.whyCommand(), a.graphCommand(), a.logsCommand(), a.eventsCommand(), a.execCommand(), a.doctorCommand(),
 		a.actCommand(startVerb), a.actCommand(stopVerb), a.actCommand(restartVerb), a.actCommand(runNowVerb), a.signalCommand(), a.reloadCommand(),
+		a.addCommand(), a.removeCommand(), a.scaleCommand(),
 		a.initCommand(), a.importCommand(), a.checkCommand(), a.planCommand(),
 		a.supervisordCommand(), a.supervisorctlCommand(),
 		a.upgradeCommand(), a.versionCommand(), a.completionCommand(), a.selfTestCommand(),

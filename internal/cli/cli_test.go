@@ -49,6 +49,8 @@ type world struct {
 	list     func() ([]api.Instance, error)
 	act      func(verb, pattern string, act api.Act) (*api.Results, error)
 	plan     *api.Plan
+	asked    []string // what was changed by hand
+	why      func(pattern string) ([]api.Why, error)
 	daemon   func() (*api.Daemon, error)
 	shutdown func(api.ShutdownOptions) error
 	upgrade  func(api.UpgradeOptions) (*api.Upgrade, error)
@@ -67,6 +69,28 @@ func (w *world) Act(_ context.Context, verb, pattern string, act api.Act) (*api.
 		return nil, fmt.Errorf("dial: %w", api.ErrNoDaemon)
 	}
 	return w.act(verb, pattern, act)
+}
+func (w *world) Why(_ context.Context, pattern string) ([]api.Why, error) {
+	if w.why == nil {
+		return nil, fmt.Errorf("dial: %w", api.ErrNoDaemon)
+	}
+	return w.why(pattern)
+}
+func (w *world) byHand(what string) (*api.Plan, error) {
+	w.asked = append(w.asked, what)
+	return w.Plan(context.Background())
+}
+func (w *world) Add(_ context.Context, a api.Add) (*api.Plan, error) {
+	return w.byHand(fmt.Sprintf("add %s %v", a.Name, a.Config))
+}
+func (w *world) Remove(_ context.Context, name string) (*api.Plan, error) {
+	return w.byHand("remove " + name)
+}
+func (w *world) Scale(_ context.Context, name string, n int) (*api.Plan, error) {
+	return w.byHand(fmt.Sprintf("scale %s %d", name, n))
+}
+func (w *world) Exec(context.Context, string) (*api.Exec, error) {
+	return nil, fmt.Errorf("dial: %w", api.ErrNoDaemon)
 }
 func (w *world) Plan(context.Context) (*api.Plan, error) {
 	if w.plan == nil {
@@ -263,6 +287,73 @@ func TestTableNeverWraps(t *testing.T) {
 			t.Errorf("with colour %q, without %q", colored, got)
 		}
 	})
+}
+
+func TestWhy(t *testing.T) {
+	w := &world{why: func(pattern string) ([]api.Why, error) {
+		if pattern == "nobody" {
+			return nil, &api.Error{Kind: api.KindNotFound, Message: `no program is named "nobody"`}
+		}
+		return []api.Why{
+			{Name: "mailer", State: api.Backoff, Lines: []string{"error: SMTP_URL\x1b[2J is not set"}, Do: "tend logs mailer", Does: "see more of what it printed",
+				Text: "mailer is in backoff, for 0.1 s now: it doesn't stay up, and waits before it is started again. The next try is in 1.6 s; the waits grow to 30 s."},
+			{Name: "web", State: api.Running, Text: "web is ready: pid 41207, up 2 d 4 h.", Do: "tend logs -f web", Does: "see what it prints"},
+		}, nil
+	}}
+	for name, columns := range map[string]int{"why-80": 80, "why-pipe": pipe} {
+		c := newCall(t, w, columns, columns != pipe)
+		if got := c.run("why", "mailer", "web"); got != 0 { // both tell of both: each is told once
+			t.Errorf("exit status %d: %s", got, c.err)
+		}
+		golden(t, name, c.out.String())
+	}
+	for status, args := range map[int][]string{exitUsage: {"why"}, exitFailed: {"why", "web", "nobody"}} {
+		if c := newCall(t, w, 80, false); c.run(args...) != status || c.out.String() != "" {
+			t.Errorf("%v: %s%s", args, c.out, c.err)
+		}
+	}
+	c := newCall(t, w, pipe, false)
+	var list []api.Why
+	if status := c.run("why", "--json", "mailer"); status != 0 || json.Unmarshal([]byte(c.out.String()), &list) != nil || len(list) != 2 {
+		t.Errorf("exit status %d, %s", status, c.out)
+	}
+}
+
+func TestByHand(t *testing.T) {
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		args   []string
+		status int
+		asked  string
+	}{
+		{[]string{"add", "web", "--no-wait", "--", "./server", "-v"}, 0, "add web map[command:[./server -v] directory:" + here + "]"},
+		{[]string{"add", "web", "--no-wait", "--env", "A=b=c", "--instances", "2", "--user", "www", "--directory", "/", "--set", "log.keep=2", "--", "x"}, 0,
+			"add web map[command:[x] directory:/ env:map[A:b=c] instances:2 log.keep:2 user:www]"},
+		{[]string{"add"}, exitUsage, ""},
+		{[]string{"add", "--", "x"}, exitUsage, ""},
+		{[]string{"add", "web"}, exitUsage, ""},
+		{[]string{"add", "web", "x"}, exitUsage, ""},
+		{[]string{"add", "web", "--env", "A", "--", "x"}, exitUsage, ""},
+		{[]string{"add", "web", "--set", "A", "--", "x"}, exitUsage, ""},
+		{[]string{"remove", "web", "api"}, 0, "remove web remove api"},
+		{[]string{"remove"}, exitUsage, ""},
+		{[]string{"scale", "queue=8", "web=0"}, 0, "scale queue 8 scale web 0"},
+		{[]string{"scale"}, exitUsage, ""},
+		{[]string{"scale", "queue"}, exitUsage, ""},
+		{[]string{"scale", "queue=-1"}, exitUsage, ""},
+		{[]string{"scale", "=1"}, exitUsage, ""},
+		{[]string{"exec", "web"}, exitUsage, ""},
+		{[]string{"exec", "web", "--", "env"}, exitNoDaemon, ""},
+	} {
+		w := &world{plan: bigPlan()}
+		c := newCall(t, w, 80, false)
+		if status := c.run(test.args...); status != test.status || strings.Join(w.asked, " ") != test.asked {
+			t.Errorf("%q: status %d, asked %q: %s", test.args, status, w.asked, c.err)
+		}
+	}
 }
 
 func TestStatusJSON(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 
 func (a *app) runCommand() *cobra.Command {
 	var o RunOptions
+	var dev, times bool
 	cmd := &cobra.Command{
 		Use:     "run [-- COMMAND ARG…]",
 		Short:   "guard the programs in the foreground",
@@ -21,11 +22,15 @@ It is two processes: the guard, which is the one that was started, and the
 daemon under it. Should that die, the guard starts it again, and the programs
 don't notice.
 
+With --dev it is for development: all output comes here, a colour a program, and
+the keys restart and mute programs (? lists them). Ctrl-C stops everything.
+
 The configuration is -c PATH, else $TEND_CONFIG, else tend.toml, tend.ini or
 Procfile in this folder, else /etc/tend/tend.toml, else supervisord's. PATH may
 be a folder: every *.toml and *.ini in it.`,
 		Example: `  tend run
   tend run -c /etc/tend
+  tend run --dev
   tend run -- php artisan queue:work`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			dash := cmd.ArgsLenAtDash()
@@ -36,6 +41,10 @@ be a folder: every *.toml and *.ini in it.`,
 				return &failure{exitUsage, "no command after --", "as in: tend run -- ./server -v"}
 			case dash == 0 && o.Config != "":
 				return misused("run takes -c PATH or a command, not both")
+			case dash == 0 && dev:
+				return &failure{exitUsage, "run --dev takes no command", "write the programs into a file: tend init"}
+			case times && !dev:
+				return misused("--times goes with --dev")
 			}
 			return nil
 		},
@@ -49,7 +58,12 @@ be a folder: every *.toml and *.ini in it.`,
 		cmd.Flags().MarkHidden(name)
 	}
 	cmd.Flags().BoolVar(&o.NoGuard, "no-guard", false, "one process: nobody starts the daemon again should it die")
+	cmd.Flags().BoolVar(&dev, "dev", false, "all output here, and keys to restart and mute")
+	cmd.Flags().BoolVar(&times, "times", false, "with --dev: the time in front of each line")
 	return a.does(cmd, func(ctx context.Context, _ *cobra.Command, args []string) error {
+		if dev {
+			return a.dev(ctx, o.Config, times)
+		}
 		if a.deps.Run == nil {
 			return failed("run isn't built in")
 		}

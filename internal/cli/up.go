@@ -88,7 +88,7 @@ func (a *app) up(ctx context.Context, config string, timeout time.Duration) erro
 		if !settled(list) {
 			message += " after " + span(timeout)
 		}
-		a.complain(message+"; tend logs "+clean(down[0].Name), "")
+		a.complain(message+"; tend why "+clean(down[0].Name), "")
 	} else if !a.json {
 		a.upSum(list)
 	}
@@ -384,7 +384,8 @@ func (a *app) showLastLines(ctx context.Context, c client, down []api.Instance) 
 }
 
 // An upView shows programs coming up: a table that is redrawn in place where it
-// fits on a terminal, else a line each time that one is up, or fails.
+// fits on a terminal, else a line each time that one is up, or fails, and in the
+// end for those that wait in vain.
 type upView struct {
 	a     *app
 	quiet bool
@@ -421,9 +422,17 @@ func (v *upView) show(list []api.Instance) {
 		v.redraw(lines)
 		return
 	}
+	last := settled(list)
 	for _, i := range list {
 		news := i.State + strconv.FormatUint(i.Generation, 10)
-		if i.State != api.Backoff && i.State != api.Failed && i.State != api.Exited && !(i.Up() && v.began[i.Name]) || v.said[i.Name] == news {
+		worth := i.Up() && v.began[i.Name]
+		switch i.State {
+		case api.Backoff, api.Failed, api.Exited:
+			worth = true
+		case api.Waiting: // in vain, with what it waits for
+			worth = worth || last && !i.Up()
+		}
+		if !worth || v.said[i.Name] == news {
 			continue
 		}
 		v.said[i.Name] = news

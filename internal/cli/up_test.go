@@ -261,7 +261,7 @@ func TestUpTimeout(t *testing.T) {
 	if got := c.run("up", "--state", t.TempDir(), "--timeout", "50ms"); got != exitFailed {
 		t.Errorf("exit status %d", got)
 	}
-	if want := "✗ 1 of 2 are up after 50 ms; tend logs queue:0\n"; c.err.String() != want {
+	if want := "✗ 1 of 2 are up after 50 ms; tend why queue:0\n"; c.err.String() != want {
 		t.Errorf("got %q, want %q", c.err, want)
 	}
 }

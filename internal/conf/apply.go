@@ -480,6 +480,12 @@ func (t *target) paths(key, dir string) error {
 	switch key {
 	case "directory":
 		t.p.Directory = absolute(dir, t.p.Directory)
+	case "on_event.secret_file":
+		t.p.OnEvent.SecretFile = absolute(dir, t.p.OnEvent.SecretFile)
+	case "watch":
+		t.p.Watch = absolutes(dir, t.p.Watch)
+	case "watch_ignore":
+		t.p.WatchIgnore = absolutes(dir, t.p.WatchIgnore)
 	case "log.file":
 		switch t.p.Log.File {
 		case "", "inherit", "none":
@@ -498,6 +504,14 @@ func (t *target) paths(key, dir string) error {
 		}
 	}
 	return nil
+}
+
+func absolutes(dir string, list []string) []string {
+	out := make([]string, len(list))
+	for i, path := range list {
+		out[i] = absolute(dir, path)
+	}
+	return out
 }
 
 // envFiles reads the files of the entry env_file.

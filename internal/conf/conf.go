@@ -49,6 +49,7 @@ type Result struct {
 	Set         *spec.Set    // nil when there are errors
 	Files       []string     // every file that was read, absolute, in reading order
 	Watch       []string     // files and folders whose change can change the result, absolute, sorted
+	DropIns     []string     // folders in which a new *.toml would be read, absolute
 	Diagnostics []Diagnostic // in the order of the files and their lines
 
 	// Supervisord is what a file of supervisord's says beyond its programs, nil for

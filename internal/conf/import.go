@@ -176,12 +176,8 @@ func (w *writer) program(r *Result, p *spec.Program) {
 				}
 				w.key("env."+tomlKey(k), quote(escapeMark(v)))
 			}
-		case "limits":
-			for _, k := range slices.Sorted(maps.Keys(p.Limits)) {
-				w.key("limits."+k, quote(p.Limits[k].String()))
-			}
 		default:
-			w.key(f.Key, tomlValue(f, p))
+			w.value(f, p)
 		}
 	}
 }
@@ -232,10 +228,7 @@ func (w *writer) key(key, value string) { w.WriteString(key + " = " + value + "\
 func tomlValue(f *spec.Field, p *spec.Program) string {
 	switch f.Kind() {
 	case "command":
-		c := p.Command
-		if f.Key == "stop_command" {
-			c = p.StopCommand
-		}
+		c := f.Command(p)
 		if c.Shell != "" {
 			return quote(strings.ReplaceAll(c.Shell, spec.InstanceMark, "${"+instanceVariable+"}"))
 		}
@@ -245,10 +238,7 @@ func tomlValue(f *spec.Field, p *spec.Program) string {
 	case "ints":
 		return "[" + strings.ReplaceAll(f.Get(p), ",", ", ") + "]"
 	case "strings":
-		if f.Key == "env_file" {
-			return quoteAll(p.EnvFile)
-		}
-		return quoteAll(p.After)
+		return quoteAll(f.Strings(p))
 	case "size":
 		return sizeText(f.Get(p))
 	}

@@ -156,6 +156,7 @@ func (l *load) isSupervisord(abs string) bool {
 // folder reads every *.toml and *.ini of a folder, in the order of their names.
 func (l *load) folder(name, abs string) error {
 	l.see(abs)
+	l.seeDropIns(abs)
 	list, err := os.ReadDir(abs)
 	if err != nil {
 		return err
@@ -301,6 +302,7 @@ func (l *load) includePattern(s *section, e entry, pattern string) {
 	glob := strings.ContainsAny(pattern, `*?[\`)
 	if glob {
 		l.seeGlob(abs)
+		l.seeDropInGlob(abs)
 		var err error
 		if matches, err = filepath.Glob(abs); err != nil {
 			fail("use *, ? and [a-z]", "include: %q is not a pattern", pattern)

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/bmatcuk/doublestar/v4"
+
 	"tend/internal/cron"
 	"tend/internal/spec"
 )
@@ -22,6 +24,7 @@ func checkValues(set *spec.Set) []spec.Problem {
 		}{
 			{"ready.http", p.Ready.HTTP, hintURL, checkURL},
 			{"health.http", p.Health.HTTP, hintURL, checkURL},
+			{"on_event.url", p.OnEvent.URL, "write it as https://example.com/hook", checkURL},
 			{"ready.tcp", p.Ready.TCP, hintAddress, checkAddress},
 			{"health.tcp", p.Health.TCP, hintAddress, checkAddress},
 			{"ready.grpc", p.Ready.GRPC, hintAddress, checkService},
@@ -35,6 +38,16 @@ func checkValues(set *spec.Set) []spec.Problem {
 			}
 			if err := v.check(strings.ReplaceAll(v.value, spec.InstanceMark, "0")); err != nil {
 				problems = append(problems, spec.Problem{Program: p.Name, Key: v.key, Message: err.Error(), Hint: v.hint})
+			}
+		}
+		for _, globs := range []struct {
+			key  string
+			list []string
+		}{{"watch", p.Watch}, {"watch_ignore", p.WatchIgnore}} {
+			for _, g := range globs.list {
+				if !doublestar.ValidatePathPattern(g) {
+					problems = append(problems, spec.Problem{Program: p.Name, Key: globs.key, Message: fmt.Sprintf("%q is not a pattern", g), Hint: "use *, ?, [a-z], {a,b} and **"})
+				}
 			}
 		}
 	}

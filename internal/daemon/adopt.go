@@ -117,8 +117,6 @@ func (d *Daemon) restore(past remembered, set *spec.Set) {
 	for i, a := range adoptions {
 		if a != nil {
 			facts[i] = d.adopt(a, &past.past.Instances[i], found[a.tree])
-		} else if ids[i] != 0 {
-			facts[i] = unit.Resume{} // it may wait for something that has to be looked for
 		}
 	}
 	pipes.Wait()
@@ -128,6 +126,7 @@ func (d *Daemon) restore(past remembered, set *spec.Set) {
 			continue
 		}
 		d.adoptFound(a)
+		d.adoptListening(a.instance)
 		if a.process != nil || a.instance.out != nil {
 			d.instances[ids[i]] = a.instance
 		}
@@ -261,7 +260,7 @@ func (d *Daemon) adoptSockets() {
 }
 
 // adopt takes the process of an instance over, and returns the fact about it that
-// the engine is to be told; nil: none.
+// the engine is to be told.
 func (d *Daemon) adopt(ad *adoption, r *engine.Record, found []proc.Stale) unit.Event {
 	n, gen, tree := ad.instance, ad.gen, ad.tree
 	tag := uint64(n.id)<<32 | uint64(uint32(gen))
@@ -283,7 +282,7 @@ func (d *Daemon) adopt(ad *adoption, r *engine.Record, found []proc.Stale) unit.
 	b := ad.born
 	switch {
 	case r.Unit.Phase == unit.None:
-		return nil
+		return unit.Resume{} // it may wait for something that has to be looked for
 	case alive && r.Unit.Phase == unit.Spawning:
 		return unit.Spawned{Gen: gen, PID: a.PID, At: b.At}
 	case alive || n.process != nil && r.Unit.Phase == unit.Left:

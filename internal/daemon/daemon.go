@@ -32,6 +32,7 @@ import (
 	"tend/internal/fault"
 	"tend/internal/guard"
 	"tend/internal/ledger"
+	"tend/internal/listen"
 	"tend/internal/logs"
 	"tend/internal/metrics"
 	"tend/internal/proc"
@@ -134,9 +135,22 @@ type Daemon struct {
 	keptAgain  bool   // an earlier daemon of the same guard was here
 	listener   *net.UnixListener
 
+	// The sockets that programs listen on, and who is looked at for their sake.
+	listening   *listen.Table
+	unswept     bool               // some may not be wanted any more
+	demanded    map[engine.ID]bool // wait for a connection
+	idlers      map[engine.ID]*idler
+	idleTimer   *time.Timer // nil: never needed
+	countFailed bool
+
+	asides  asides
+	hooks   hooks
+	watched fileWatch
 	starts  []func() // for spawns, when this turn of the loop is over
 	kernel  queue    // signals, in the order given
 	sockets sockets
+	words   queue             // the last ones of programs, to be read
+	scaled  map[string]scaled // by program
 	environ environ
 
 	files       *conf.Result // what the wanted set was made of
@@ -155,7 +169,8 @@ func Run(opts Options) int {
 		opts: opts, pid: os.Getpid(), started: time.Now(), loader: new(conf.Loader), config: opts.Config,
 		keeper: nobody{}, cmds: make(map[uint64]chan<- engine.Answer),
 		instances: make(map[engine.ID]*instance),
-		spawns:    queue{limit: 4}, kernel: queue{limit: 1},
+		demanded:  make(map[engine.ID]bool), idlers: make(map[engine.ID]*idler),
+		spawns: queue{limit: 4}, kernel: queue{limit: 1}, words: queue{limit: 1}, watched: fileWatch{scans: queue{limit: 1}},
 	}
 	d.inbox.wake = make(chan struct{}, 1)
 	d.hurry()
@@ -206,8 +221,10 @@ func (d *Daemon) begun(set *spec.Set) {
 		d.warnf("%s", text)
 	}
 	d.notices = nil
+	d.scaled = d.past.scaled
 	d.restore(d.past, set)
 	d.past = remembered{}
+	set = d.scale(set)
 	if d.files != nil && d.files.OK() {
 		d.warn(d.files)
 	}
@@ -338,7 +355,9 @@ func (d *Daemon) open() (*spec.Set, error) {
 	if d.host, err = proc.Open(d.hostConfig()); err != nil {
 		return nil, err
 	}
-	d.usage, _ = usage.New()       // without a /proc nothing is measured
+	d.usage, _ = usage.New() // without a /proc nothing is measured
+	d.openListening()
+	d.openHooks()
 	d.engine = engine.New(outside) // until restore
 	if err := d.openWire(); err != nil {
 		return nil, err
@@ -468,9 +487,11 @@ func (d *Daemon) loop(signals <-chan os.Signal) {
 	d.timer.Stop()
 	for d.exit == nil && !d.leave {
 		d.arm()
+		d.sweepListening()
 		d.commit()
 		d.say.flush()
 		d.main.flush()
+		d.watchFiles()
 		d.launch()
 		d.settle()
 		select {
@@ -581,6 +602,10 @@ func (d *Daemon) step(in engine.Input) {
 		d.ears.publish(supervisord.DaemonEvent(false))
 	}
 	d.wake = out.Wake
+	switch in.(type) {
+	case engine.Desired, engine.Act, engine.Shutdown:
+		d.unswept = true
+	}
 	d.put(out.Save)
 	d.tell(out.Say...)
 	if len(out.Do)+len(out.Answer) > 0 {
@@ -615,6 +640,10 @@ func (d *Daemon) tell(events ...event.Event) {
 	}
 	d.main.events(events)
 	d.ears.hear(events)
+	for i, e := range events {
+		e.Seq = d.events.Last() - uint64(len(events)-1-i) // nobody else appends
+		d.tellHooks(e)
+	}
 }
 
 // post hands a message to the loop. It may be called from any goroutine and
@@ -719,6 +748,7 @@ func (d *Daemon) close() {
 	if d.watcher != nil {
 		d.watcher.close()
 	}
+	d.closeFiles()
 	d.wire.close()
 	if d.remote != nil {
 		d.remote.close()
@@ -732,8 +762,13 @@ func (d *Daemon) close() {
 			os.Remove(d.place.socket()) // it is ours as long as the lock is
 		}
 	}
+	if d.idleTimer != nil {
+		d.idleTimer.Stop()
+	}
 	if d.host != nil {
+		d.closeHooks()
 		d.spawns.wait() // a host must not be closed under a spawn
+		d.words.wait()
 		d.kernel.wait()
 		d.takeMail()
 		d.commit()
@@ -746,6 +781,12 @@ func (d *Daemon) close() {
 			}
 		}
 		d.host.Close()
+	}
+	if d.listening != nil {
+		if d.exit != nil { // all is stopped: nobody listens any more
+			d.listening.Retain(func(listen.Address) bool { return false })
+		}
+		d.listening.Close()
 	}
 	if d.ledger != nil {
 		if d.exit != nil { // all is stopped, as it was meant to be: there is nothing to remember
@@ -813,6 +854,7 @@ func (d *Daemon) view() []api.Instance {
 func instanceView(now time.Time, v engine.View) api.Instance {
 	i := api.Instance{
 		Name: v.Name, Program: v.Spec.Name, State: v.State.String(),
+		After: v.Spec.After, Requires: v.Spec.Requires,
 		Ready: v.Ready, Status: v.Status, Outdated: v.Outdated, Idle: v.Idle,
 		Enabled: v.Spec.Enabled, Wanted: v.Wanted, PID: v.PID, Generation: v.Gen,
 		Since: v.Since.Round(0), Restarts: v.Restarts, LastExit: exitView(v.Last), Message: v.Message,

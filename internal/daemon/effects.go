@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -42,6 +43,8 @@ type instance struct {
 	signals  int         // signals and stop commands under way
 	next     func()      // the spawn that waits for these
 	gone     bool        // forgotten while something of it was under way
+	words    lastWords
+	begun    *logs.Position // of its log, before our first process of it; nil: not known
 }
 
 // do carries out one effect.
@@ -56,8 +59,10 @@ func (d *Daemon) do(f engine.Effect) {
 	case engine.Watch:
 		d.lookFor(f)
 	case engine.Configure:
+		d.unswept = true
 		d.configure(f)
 	case engine.Forget:
+		d.unswept = true
 		d.forget(f)
 	default:
 		panic(fmt.Sprintf("daemon: unknown effect %T", f))
@@ -71,6 +76,7 @@ type spawned struct {
 	stdin    *stdin
 	socket   string
 	process  *proc.Process
+	begun    *logs.Position
 	failure  error
 }
 
@@ -121,6 +127,11 @@ func (d *Daemon) start(f engine.Spawn, m spec.Member, s spawned, logDir string) 
 	s.voice.taps(&out, errOut)
 	tree := treeName(f.Spec, f.Index)
 	if s.out == nil {
+		if out.Mode == logs.File {
+			if at, err := logs.Read(io.Discard, out.Path, out.Keep, 0); err == nil {
+				s.begun = &at
+			}
+		}
 		if s.out, s.failure = d.pipe(f.Name, keptOut+tree, out); s.failure != nil {
 			return s
 		}
@@ -133,6 +144,12 @@ func (d *Daemon) start(f engine.Spawn, m spec.Member, s spawned, logDir string) 
 	attempt := d.attempt(uint64(f.ID)<<32|uint64(uint32(f.Gen)), f.Index, f.Gen, f.Spec, account)
 	attempt.Argv = f.Spec.Command.Args()
 	attempt.Hold = true
+	handedOver, err := d.handOver(attempt, f.Spec, account)
+	if err != nil {
+		s.failure = err
+		return s
+	}
+	defer handedOver()
 	in, err := d.input(m, tree)
 	if err != nil {
 		s.failure = err
@@ -322,7 +339,11 @@ func direct(o *logs.Options, file string, inherit logs.Mode) {
 
 func (d *Daemon) onSpawned(n *instance, f engine.Spawn, got spawned) {
 	n.spawning = false
+	d.unswept = d.unswept || len(f.Spec.Listen) > 0 // nobody may want it any more
 	n.out, n.err, n.process, n.stdin, n.socket = got.out, got.err, got.process, got.stdin, got.socket
+	if got.begun != nil {
+		n.begun = got.begun
+	}
 	if n.name != f.Name || n.spec != f.Spec {
 		d.redirect(n) // it was renamed or changed meanwhile
 	}
@@ -357,7 +378,11 @@ func failure(err error) string {
 const aside = 1 << 63
 
 // onProc takes a fact of proc's into the loop.
-func (d *Daemon) onProc(f proc.Fact) { d.post(func() { d.onFact(f) }) }
+func (d *Daemon) onProc(f proc.Fact) {
+	if !d.asides.take(f) {
+		d.post(func() { d.onFact(f) })
+	}
+}
 
 func (d *Daemon) onFact(f proc.Fact) { d.take(f, false) }
 
@@ -391,6 +416,7 @@ func (d *Daemon) take(f proc.Fact, heard bool) {
 		n.voice.ended()
 		d.releaseInput(n.tree, n.stdin, n.socket)
 		n.stdin, n.socket = nil, ""
+		d.noteWords(n)
 		ev = unit.Ended{Gen: n.gen, Code: f.Status.Code, Signal: spec.Signal(f.Status.Signal), Core: f.Status.CoreDump, Unknown: f.Unknown, Left: f.Left}
 		d.reaps = append(d.reaps, n.process)
 		if n.end != 0 {

@@ -24,4 +24,6 @@ func nextRun(p *spec.Program, after time.Time) time.Time {
 
 // lookFor looks from now on for what f says, at an instance.
 func (d *Daemon) lookFor(f engine.Watch) {
+	d.lookForDemand(f)
+	d.lookForIdleness(f)
 }

@@ -21,6 +21,7 @@ const (
 	keyMeta     = "meta"
 	keyWorld    = "world"
 	keyEvents   = "events"
+	keyScaled   = "scaled"    // by program: what tend scale has said
 	keyProgram  = "program/"  // NAME: spec.Encode
 	keyInstance = "instance/" // NAME:INDEX
 	keyBorn     = "born/"     // NAME:INDEX, the latest process
@@ -105,7 +106,7 @@ func (d *Daemon) put(s engine.Save) {
 		d.ledger.Put(keyProgram+p.Name, spec.Encode(p))
 	}
 	for _, r := range s.Instances {
-		r.Unit = r.Unit.Shift(func(t time.Time) time.Time { return c.store(now, t) })
+		r = r.Shift(func(t time.Time) time.Time { return c.store(now, t) })
 		d.ledger.Put(keyInstance+treeOf(r.Program, r.Index), encode(savedInstance{c, r}))
 	}
 	for _, name := range s.GonePrograms {
@@ -165,6 +166,7 @@ type remembered struct {
 	meta   meta
 	past   engine.Past
 	born   map[string]born // by tree
+	scaled map[string]scaled
 	events uint64
 
 	listeners []byte // nil: none
@@ -189,6 +191,7 @@ func remember(values map[string][]byte, now time.Time) remembered {
 	r.whole = json.Unmarshal(values[keyWorld], &r.past.World) == nil
 	json.Unmarshal(values[keyEvents], &r.events) // 0 will do
 	r.listeners = values[keyListeners]
+	json.Unmarshal(values[keyScaled], &r.scaled) // and so will none
 	same := r.meta.Boot == proc.BootID()
 	r.past.Rebooted = !same
 	// All wait for this, and most of it is decoding: each kind beside the others.
@@ -211,8 +214,8 @@ func remember(values map[string][]byte, now time.Time) remembered {
 	each(keyInstance, func(_ string, value []byte) {
 		var s savedInstance
 		if json.Unmarshal(value, &s) == nil {
-			s.Unit = s.Unit.Shift(func(t time.Time) time.Time { return s.Clock.load(now, today, same, t) })
-			r.past.Instances = append(r.past.Instances, s.Record)
+			record := s.Record.Shift(func(t time.Time) time.Time { return s.Clock.load(now, today, same, t) })
+			r.past.Instances = append(r.past.Instances, record)
 		}
 	})
 	each(keyBorn, func(name string, value []byte) {

@@ -65,6 +65,9 @@ func (d *Daemon) beginLoad() {
 		result := d.load()
 		d.post(func() {
 			d.reloads.running = false
+			if result.OK() {
+				result.Set = d.scale(result.Set)
+			}
 			for _, r := range batch {
 				d.onLoaded(r, result)
 			}

@@ -210,6 +210,11 @@ func (d *Daemon) execute(binary *os.File, path string, listener, away *os.File) 
 
 // quiesce waits until nothing is under way, and puts everything aside.
 func (d *Daemon) quiesce() error {
+	ctx, cancel := context.WithTimeout(context.Background(), quiesceTime/2)
+	if open := d.hooks.sender.Flush(ctx); open > 0 {
+		d.warnf("on_event: %s may not be told, since tend is upgraded", plural(open, "event"))
+	}
+	cancel()
 	idle := make(chan struct{})
 	for range 100 { // what comes in meanwhile may begin more
 		go func() {
@@ -280,6 +285,9 @@ func (d *Daemon) become(binary *os.File, path string, listener, away *os.File) e
 		}
 		for group, fd := range d.sockets.fds() {
 			h.Kept[keptSocket+group] = fd
+		}
+		for name, fd := range d.listening.FDs() {
+			h.Kept[keptListen+name] = fd
 		}
 		for number, fd := range d.capture.StageFDs() {
 			h.Kept[keptStage+strconv.Itoa(number)] = fd

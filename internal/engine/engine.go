@@ -49,6 +49,9 @@ type (
 		ID    ID
 		Event unit.Event
 	}
+	// Renew restarts the instances of a program that are meant to run, whatever has
+	// become of them, since what they are made of has changed. Why is for people.
+	Renew struct{ Program, Why string }
 	// Shutdown stops everything, for good. Now kills.
 	Shutdown struct{ Now bool }
 	// Tick says that the time of Wake has come.
@@ -59,6 +62,7 @@ func (Desired) input()  {}
 func (Act) input()      {}
 func (Cancel) input()   {}
 func (Fact) input()     {}
+func (Renew) input()    {}
 func (Shutdown) input() {}
 func (Tick) input()     {}
 
@@ -216,6 +220,7 @@ type entry struct {
 	rolling rolling    // its part in the rolling restart of its program
 	rollGen uint64     // the generation that its turn in it ends
 	message string     // of the last change
+	ends    []End      // how its last runs ended, the latest one last
 	waits   []wait
 	heapPos int  // in due; -1: not there
 	dirty   bool // in Engine.dirty
@@ -281,6 +286,8 @@ func (e *Engine) Step(now time.Time, in Input) Output {
 			}
 			e.tell(n, in.Event)
 		}
+	case Renew:
+		e.onRenew(in)
 	case Shutdown:
 		e.onShutdown(in.Now)
 	case Tick:
@@ -509,6 +516,26 @@ func (e *Engine) dismiss(n *entry) {
 	e.retire(n)
 }
 
+// onRenew restarts what the configuration or a person wants up. One that has ended
+// or failed is started again: what was wrong may be mended.
+func (e *Engine) onRenew(in Renew) {
+	p := e.programs[in.Program]
+	if p == nil || p.leaving || e.stopping {
+		return
+	}
+	said := false
+	for _, n := range p.entries {
+		if n.leaving || !n.unit.Up() || n.manual == wantDown {
+			continue
+		}
+		if !said {
+			said = true
+			e.say(event.Event{Kind: event.Renewed, Program: in.Program, Message: in.Why + ", restarting"})
+		}
+		e.request(n, unit.Restart{})
+	}
+}
+
 func (e *Engine) onShutdown(now bool) {
 	if !e.stopping {
 		e.stopping = true
@@ -720,7 +747,11 @@ func (e *Engine) hold(n *entry, ev unit.Event) {
 // tell tells a unit one event and turns its actions into effects and events.
 func (e *Engine) tell(n *entry, ev unit.Event) {
 	before, ready, health, gen := n.unit.State(), n.unit.Ready(), n.unit.Health(), n.unit.Gen()
+	last := n.unit.Last()
 	actions := n.unit.Step(e.now, ev)
+	if n.unit.Last() != last {
+		n.noteEnd()
+	}
 	switch ev.(type) {
 	case unit.KeepAlive: // often, and nothing that a later owner must know
 	case unit.Checked:
@@ -748,7 +779,11 @@ func (e *Engine) tell(n *entry, ev unit.Event) {
 			if a.Warning {
 				kind = event.Warning
 			}
-			e.say(event.Event{Kind: kind, Program: n.program.spec.Name, Name: n.name, From: a.From.String(), To: a.To.String(),
+			cause := ""
+			if a.To == unit.Stopping && a.From != unit.Stopping {
+				cause = n.unit.Cause()
+			}
+			e.say(event.Event{Kind: kind, Cause: cause, Program: n.program.spec.Name, Name: n.name, From: a.From.String(), To: a.To.String(),
 				PID: a.PID, Gen: n.unit.Gen(), Exit: a.Exit, Message: a.Message})
 		default:
 			panic(fmt.Sprintf("engine: unknown action %T", a))

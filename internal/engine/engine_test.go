@@ -46,7 +46,9 @@ var still = unit.Outside{
 //	                                 facts, of the latest generation
 //	up NAME …                        spawned, and a tick when min_uptime has passed
 //	tick, shutdown, shutdown now
+//	renew NAME WHY                   what it is made of has changed
 //	show                             nothing but a look at all instances
+//	why PATTERN                      the story of instances
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -141,6 +143,14 @@ func (p *player) play(line string) {
 				wanted = " wanted"
 			}
 			fmt.Fprintf(p.out, "\t%s %s%s: %s\n", v.Name, v.State, wanted, v.Message)
+		}
+	case "renew":
+		name, why, _ := strings.Cut(arg, " ")
+		p.step(now, Renew{Program: name, Why: why})
+	case "why":
+		for _, s := range p.e.Stories(arg) {
+			command, does := s.Do()
+			fmt.Fprintf(p.out, "\t%s\n\t%s: %s\n", s.Text(now), does, command)
 		}
 	case "up":
 		for _, name := range strings.Fields(arg) {

@@ -211,6 +211,9 @@ func other(f *spec.Field) any {
 		}
 		return f.Enum[0]
 	case "string", "strings", "ints":
+		if f.Key == "on_event.kinds" {
+			return "done"
+		}
 		return "7"
 	case "mode":
 		return "077"
@@ -238,6 +241,8 @@ func TestEveryField(t *testing.T) {
 					p.Schedule = "1h"
 				case "on_demand":
 					p.Listen = []string{":80"}
+				case "on_event.secret_file":
+					p.OnEvent.URL = "http://127.0.0.1/"
 				case "idle_timeout":
 					p.Listen, p.OnDemand = []string{":80"}, true
 				}

@@ -28,11 +28,23 @@ type Record struct {
 	Rolling string      `json:"rolling,omitempty"` // "queued" or "busy": its part in a rolling restart
 	RollGen uint64      `json:"roll_gen,omitempty"`
 	Message string      `json:"message,omitempty"`
+	Ends    []End       `json:"ends,omitempty"`
 	Unit    unit.Memory `json:"unit"`
 }
 
 // Key returns whose record it is.
 func (r *Record) Key() Key { return Key{r.Program, r.Index} }
+
+// Shift returns r with each time that is set replaced by f of it, see
+// [unit.Memory.Shift].
+func (r Record) Shift(f func(time.Time) time.Time) Record {
+	r.Unit = r.Unit.Shift(f)
+	r.Ends = slices.Clone(r.Ends)
+	for i := range r.Ends {
+		r.Ends[i].At = f(r.Ends[i].At)
+	}
+	return r
+}
 
 // A World is what the engine knows beyond programs and instances.
 type World struct {
@@ -143,7 +155,7 @@ func Restore(now time.Time, outside unit.Outside, past Past) (*Engine, []ID) {
 func (e *Engine) restore(p *program, r *Record) ID {
 	e.lastID++
 	n := &entry{id: e.lastID, program: p, index: r.Index, name: r.Name, manual: manualOf(r.Manual), leaving: r.Leaving,
-		waiting: r.Waiting, bound: r.Bound, rolling: rollingOf(r.Rolling), rollGen: r.RollGen, message: r.Message, heapPos: -1}
+		waiting: r.Waiting, bound: r.Bound, rolling: rollingOf(r.Rolling), rollGen: r.RollGen, message: r.Message, ends: r.Ends, heapPos: -1}
 	n.unit = unit.Restore(r.Unit, p.spec.Instance(r.Index), e.outside)
 	switch r.Held {
 	case "down":
@@ -188,6 +200,7 @@ func (e *Engine) recall(n *entry) {
 	if !r.Leaving && r.Manual == "down" {
 		n.manual = wantDown
 	}
+	n.ends = r.Ends
 	n.unit = unit.Restore(unit.Memory{Gen: r.Unit.Gen, Restarts: r.Unit.Restarts, Last: r.Unit.Last, RunAt: r.Unit.RunAt, Since: e.now}, n.unit.Spec(), e.outside)
 }
 
@@ -234,7 +247,7 @@ func (e *Engine) save() {
 
 func (n *entry) record() Record {
 	r := Record{Program: n.program.spec.Name, Index: n.index, Name: n.name, Manual: n.manual.String(), Leaving: n.leaving,
-		Waiting: n.waiting, Bound: n.bound, Rolling: n.rolling.String(), RollGen: n.rollGen, Message: n.message, Unit: n.unit.Memory()}
+		Waiting: n.waiting, Bound: n.bound, Rolling: n.rolling.String(), RollGen: n.rollGen, Message: n.message, Ends: n.ends, Unit: n.unit.Memory()}
 	switch n.held.(type) {
 	case unit.Down:
 		r.Held = "down"

@@ -23,6 +23,8 @@ const (
 	Warning        = "program.warning" // something about a program that its state doesn't tell
 	ConfigApplied  = "config.applied"
 	ConfigRejected = "config.rejected"
+	Renewed        = "program.renewed"    // restarted for files that have changed
+	FilesWatched   = "files.watched"      // for changes of which programs are restarted
 	RolledBack     = "config.rolled-back" // what a reload has started didn't become ready
 	DaemonStarted  = "daemon.started"
 	DaemonStopping = "daemon.stopping"
@@ -44,6 +46,7 @@ type Event struct {
 	PID     int
 	Gen     uint64
 	Exit    *Exit
+	Cause   string // of kind State: why it is being ended though it is wanted, "unhealthy: …"
 	Message string // in words, without the name
 	Detail  any    // what the daemon adds for its own kinds; never changed afterwards
 }

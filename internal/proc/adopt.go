@@ -310,6 +310,21 @@ func (p *Process) Pipe(ino uint64) int {
 	return -1
 }
 
+// File returns a copy of a descriptor of the leader, -1 when it has none, or when
+// the kernel doesn't let us have it.
+func (p *Process) File(number int) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.fd < 0 {
+		return -1
+	}
+	fd, err := unix.PidfdGetfd(int(p.fd), number, 0)
+	if err != nil {
+		return -1
+	}
+	return fd
+}
+
 // Over reports whether the leader has ended, be it that this wasn't told yet.
 func (p *Process) Over() bool {
 	p.mu.Lock()

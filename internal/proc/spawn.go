@@ -3,11 +3,13 @@ package proc
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -31,6 +33,13 @@ type Attempt struct {
 	Dir  string // "" is ours; Argv[0] and PATH may be relative to it
 
 	Stdin, Stdout, Stderr int // descriptors of ours; -1 is /dev/null
+
+	// Files are further descriptors of ours, by the numbers from 3 on under which
+	// the program has them.
+	Files map[int]int
+	// OwnPID names variables that are added to Env, whose value is the pid of the
+	// process itself.
+	OwnPID []string
 
 	// Born, where it is set, is told who the process is before it executes its
 	// program, and the folder of its cgroup, "" if none: what is put aside there
@@ -83,7 +92,9 @@ const (
 // reused, and read by the new process until that has let go of it.
 type spawner struct {
 	clone
-	slots [3]int // below the limit: what becomes 0, 1, 2
+	slots [3]int        // below the limit: what becomes 0, 1, 2
+	pids  [][]byte      // strings of the environment that end in the pid
+	gate  atomic.Uint32 // 0 while the child waits for its pid to be written there
 	calls []call
 	keep  []unsafe.Pointer // what calls points to, for the garbage collector
 }
@@ -153,13 +164,13 @@ var sigDefault [4]uint64
 var none uint64
 
 // begin starts a new list with what every child does first: it leaves our
-// descriptor table, taking along only the few below h.limit, which is why the
+// descriptor table, taking along only the few below limit, which is why the
 // cost of a spawn doesn't depend on how many are open.
-func (sp *spawner) begin(h *Host) {
+func (sp *spawner) begin(limit int) {
 	sp.calls = sp.calls[:0]
 	clear(sp.keep)
-	sp.keep = sp.keep[:0]
-	sp.do(StepFork, unix.SYS_CLOSE_RANGE, uintptr(h.limit), maxFD, unix.CLOSE_RANGE_UNSHARE)
+	sp.keep, sp.pids = sp.keep[:0], nil
+	sp.do(StepFork, unix.SYS_CLOSE_RANGE, uintptr(limit), maxFD, unix.CLOSE_RANGE_UNSHARE)
 }
 
 // maxFD is ~0U of close_range(2).
@@ -172,7 +183,11 @@ func (sp *spawner) end() { sp.do(StepExec, unix.SYS_EXIT_GROUP, 127) }
 // prepare fills the list for a. join is the cgroup.procs file that the child is
 // to write itself to, "" for none.
 func (sp *spawner) prepare(h *Host, a *Attempt, argv, candidates []string, join string) error {
-	sp.begin(h)
+	limit := h.limit
+	for number, fd := range a.Files {
+		limit = max(limit, number+1, fd+1)
+	}
+	sp.begin(limit)
 	if h.sessions {
 		sp.do(StepFork, unix.SYS_SETSID)
 	} else {
@@ -181,8 +196,14 @@ func (sp *spawner) prepare(h *Host, a *Attempt, argv, candidates []string, join 
 	for i, fd := range sp.slots {
 		sp.do(StepStdio, unix.SYS_DUP3, uintptr(fd), uintptr(i), 0)
 	}
+	// Further files wait above all numbers in use until nothing is opened any more.
+	files := slices.Sorted(maps.Keys(a.Files))
+	for i, number := range files {
+		sp.do(StepStdio, unix.SYS_DUP3, uintptr(a.Files[number]), uintptr(limit+i), unix.O_CLOEXEC).path = fileName(number)
+	}
 	// From here on descriptor 3 is the next that open returns.
-	sp.do(StepStdio, unix.SYS_CLOSE_RANGE, 3, maxFD, 0)
+	sp.do(StepStdio, unix.SYS_CLOSE_RANGE, 3, uintptr(limit-1), 0)
+	sp.do(StepStdio, unix.SYS_CLOSE_RANGE, uintptr(limit+len(files)), maxFD, 0)
 
 	// Handlers are ours and must be gone before signals are unblocked (clone3
 	// does that by itself); ignored signals would stay ignored in the program.
@@ -246,11 +267,17 @@ func (sp *spawner) prepare(h *Host, a *Attempt, argv, candidates []string, join 
 	}
 	sp.do(StepFork, unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&none)), 0, 8)
 
+	for i, number := range files { // the others close when the program is executed
+		sp.do(StepStdio, unix.SYS_DUP3, uintptr(limit+i), uintptr(number), 0).path = fileName(number)
+	}
 	args, err := sp.strs(argv)
 	if err != nil {
 		return &SpawnError{Step: StepExec, Path: argv[0], Err: err}
 	}
 	env, err := sp.strs(a.Env)
+	if len(a.OwnPID) > 0 && err == nil {
+		env, err = sp.awaitPID(a)
+	}
 	if err != nil {
 		return &SpawnError{Step: StepExec, Path: argv[0], Err: fmt.Errorf("environment: %w", err)}
 	}
@@ -267,6 +294,47 @@ func (sp *spawner) prepare(h *Host, a *Attempt, argv, candidates []string, join 
 	}
 	sp.end()
 	return nil
+}
+
+// fileName names a further descriptor of a program, for messages.
+func fileName(number int) string { return "descriptor " + strconv.Itoa(number) }
+
+// pidRoom is room for a pid of any length.
+const pidRoom = "0000000000"
+
+// awaitPID returns the environment of a with its own pid in it, for which the
+// child waits: its memory is ours, and we know the number when it is there. Should
+// we die before we tell it, it gives up.
+func (sp *spawner) awaitPID(a *Attempt) (uintptr, error) {
+	env := slices.Clip(a.Env)
+	for _, name := range a.OwnPID {
+		env = append(env, name+"="+pidRoom)
+	}
+	p, err := syscall.SlicePtrFromStrings(env)
+	if err != nil {
+		return 0, fmt.Errorf("a NUL byte: %w", err)
+	}
+	for i, name := range a.OwnPID {
+		sp.pids = append(sp.pids, unsafe.Slice(p[len(a.Env)+i], len(name)+1+len(pidRoom))[len(name)+1:])
+	}
+	sp.gate.Store(0)
+	patience := &unix.Timespec{Sec: 10}
+	c := sp.do(StepFork, unix.SYS_FUTEX, sp.ptr(unsafe.Pointer(&sp.gate)), 0 /* FUTEX_WAIT */, 0, sp.ptr(unsafe.Pointer(patience)))
+	c.soft = uintptr(unix.ETIMEDOUT)
+	return sp.ptr(unsafe.Pointer(&p[0])), nil
+}
+
+// tellPID lets the child go on that waits for its pid.
+func (sp *spawner) tellPID(pid int) {
+	if sp.pids == nil {
+		return
+	}
+	for _, room := range sp.pids {
+		n := copy(room, strconv.Itoa(pid))
+		clear(room[n:])
+	}
+	sp.gate.Store(1)
+	syscall.RawSyscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&sp.gate)), 1 /* FUTEX_WAKE */, 1, 0, 0, 0)
 }
 
 // writeFile makes the child write s to the file name.
@@ -295,7 +363,7 @@ func (sp *spawner) failure() *call {
 		switch {
 		case c.nr == unix.SYS_EXECVE && c.err == 0:
 			return nil // it was this one, or the child was killed before
-		case c.err == 0:
+		case c.err == 0, c.nr == unix.SYS_FUTEX && c.err != c.soft:
 		case c.soft == 0 || c.err == c.soft:
 			return c
 		case tried == nil || missing(tried.err) && !missing(c.err):
@@ -413,6 +481,7 @@ func (h *Host) spawn(a *Attempt, argv, candidates []string) (*Process, error) {
 	if err != nil {
 		return nil, forkError(err, a.Cred)
 	}
+	sp.tellPID(pid)
 	if a.Born != nil {
 		fault.Point("proc.cloned")
 		p.id = h.identify(int(p.pid), int(p.fd))
@@ -470,7 +539,7 @@ func signalsToReset(clone3 bool) (list []int32) {
 func (h *Host) try(clone3 bool, cgroup int) error {
 	sp := <-h.spawners
 	defer func() { h.spawners <- sp }()
-	sp.begin(h)
+	sp.begin(h.limit)
 	sp.end()
 	if _, err := sp.start(clone3, cgroup, &sp.calls[0]); err != nil {
 		return fmt.Errorf("cannot make a process: %w", err)

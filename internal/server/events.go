@@ -41,7 +41,7 @@ func (s *Server) events(c *call) error {
 			}
 			missed, told = 0, true
 			if wanted(e) {
-				st.event(strconv.FormatUint(e.Seq, 10), e.Kind, eventView(e))
+				st.event(strconv.FormatUint(e.Seq, 10), e.Kind, EventView(e))
 			}
 		}
 		if err := st.flush(); err != nil {
@@ -83,7 +83,7 @@ func (s *Server) heldEvents(c *call, seq uint64, wanted func(event.Event) bool) 
 				break
 			}
 			if wanted(e) {
-				if err := l.add(eventView(e)); err != nil {
+				if err := l.add(EventView(e)); err != nil {
 					return err
 				}
 			}
@@ -92,8 +92,8 @@ func (s *Server) heldEvents(c *call, seq uint64, wanted func(event.Event) bool) 
 	return l.close()
 }
 
-// eventView returns an event as the protocol has it.
-func eventView(e event.Event) *api.Event {
+// EventView returns an event as the protocol has it.
+func EventView(e event.Event) *api.Event {
 	v := &api.Event{
 		Seq: e.Seq, At: e.At.Round(0), Kind: e.Kind, Name: e.Name, Program: e.Program,
 		From: e.From, To: e.To, PID: e.PID, Generation: e.Gen, Message: e.Message,

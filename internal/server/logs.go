@@ -52,6 +52,10 @@ func (s *Server) logs(c *call) error {
 			return badRequest("lines must be a number, not %q", v)
 		}
 	}
+	begun, err := c.flag("begun", false)
+	if err != nil {
+		return err
+	}
 	since, err := logSinceOf(c)
 	if err != nil {
 		return err
@@ -81,7 +85,7 @@ func (s *Server) logs(c *call) error {
 	}
 	defer st.close()
 	m := &merged{
-		st: st, pattern: c.name, raw: raw, live: follow, lines: lines, since: since,
+		st: st, pattern: c.name, raw: raw, live: follow, lines: lines, begun: begun, since: since,
 		tails: make(map[string]*tail), emits: make(chan struct{}, maxEmits),
 	}
 	defer m.wg.Wait() // before st is closed
@@ -114,6 +118,7 @@ type merged struct {
 	raw     bool // bytes, not events
 	live    bool // what comes is followed
 	lines   int
+	begun   bool // from where the daemon has begun
 	since   map[string]position
 
 	emits chan struct{} // holds an element for each follower that waits with bytes
@@ -198,6 +203,9 @@ func (m *merged) add(f LogFile) *tail {
 // after the position that was asked for.
 func (m *merged) begin(t *tail) error {
 	from, known := m.since[t.file.Name]
+	if b := t.file.Begun; !known && m.begun && b != nil {
+		from, known = *b, true
+	}
 	if known {
 		t.placed, t.read, t.sent = true, from, from
 		if m.live {

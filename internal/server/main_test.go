@@ -68,11 +68,35 @@ func (f *fake) Program(_ context.Context, name string) (*api.Program, error) {
 	return p, f.ask("program %s", name)
 }
 
+func (f *fake) Why(_ context.Context, pattern string) ([]api.Why, error) {
+	return []api.Why{{Name: pattern, Program: pattern, State: api.Backoff, Since: then, Text: "it is so.", Lines: []string{"boom"},
+		Ends:     []api.End{{Exit: api.Exit{Code: 1, At: then, Reason: "exit 1"}, UptimeSeconds: 0.1, Times: 4}},
+		WaitsFor: []api.Neighbour{{Name: "db", State: api.Running, Message: "running"}}, Do: "tend logs web", Does: "see more"}}, f.ask("why %s", pattern)
+}
+
 func (f *fake) Act(ctx context.Context, verb, pattern string, a api.Act) (*api.Results, error) {
 	if err := f.ask("%s %s %+v", verb, pattern, a); err != nil {
 		return nil, err
 	}
 	return &api.Results{Results: []api.Result{{Name: pattern, OK: true, State: api.Running, Message: "started, pid 42"}}, Pending: true}, f.wait(ctx)
+}
+
+func (f *fake) Add(_ context.Context, a api.Add) (*api.Plan, error) {
+	return f.plan, f.ask("add %s %v", a.Name, a.Config)
+}
+
+func (f *fake) Remove(_ context.Context, name string) (*api.Plan, error) {
+	return f.plan, f.ask("remove %s", name)
+}
+
+func (f *fake) Scale(_ context.Context, name string, n int) (*api.Plan, error) {
+	return f.plan, f.ask("scale %s %d", name, n)
+}
+
+func (f *fake) Exec(_ context.Context, name string) (*api.Exec, error) {
+	n := 0o22
+	return &api.Exec{Name: name, Env: []string{"A=b"}, Directory: "/", UID: -1, GID: -1, Umask: &n, Nice: &n, OOMScoreAdj: &n,
+		Groups: []int{1}, Limits: []api.ExecLimit{{Name: "nofile", Resource: 7, Soft: new(uint64)}}}, f.ask("exec %s", name)
 }
 
 func (f *fake) Plan(context.Context) (*api.Plan, error) { return f.plan, f.ask("plan") }
@@ -136,7 +160,7 @@ func instance(name string) api.Instance {
 	return api.Instance{
 		Name: name, Program: program, State: api.Running, Ready: true, Healthy: &healthy, Enabled: true, Wanted: true,
 		PID: 41207, Generation: 3, Since: then, UptimeSeconds: 1.5, Restarts: 2, CPUPercent: &cpu, MemoryBytes: &memory, NextRun: &next,
-		LastExit: &api.Exit{Signal: "KILL", At: then, Reason: "signal KILL"}, Message: "as it should be", Status: "serving", Outdated: true, Idle: true,
+		LastExit: &api.Exit{Signal: "KILL", At: then, Reason: "signal KILL"}, Message: "as it should be", Status: "serving", After: []string{"db"}, Requires: []string{"db"}, Outdated: true, Idle: true,
 		Usage: &api.Usage{CPUSeconds: 1.5, Processes: 2, Threads: 3, ResidentBytes: memory, ProportionalBytes: &memory, CgroupBytes: &memory, CgroupPeakBytes: &memory,
 			Descriptors: &memory, ReadBytes: &memory, WrittenBytes: &memory},
 	}

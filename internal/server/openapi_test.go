@@ -269,12 +269,17 @@ func TestOpenAPI(t *testing.T) {
 			}
 			target, body := strings.ReplaceAll(path, "{name}", "web"), ""
 			if op.RequestBody != nil {
-				body = "{}"
 				switch {
 				case strings.HasSuffix(path, "/signal"):
 					body = `{"signal": "HUP"}`
+				case strings.HasSuffix(path, "/scale"):
+					body = `{"instances": 3}`
+				case path == "/v1/programs":
+					body = `{"name": "web", "config": {"command": "sleep 1"}}`
 				case path == "/v1/login":
 					body = `{"token": "0123456789abcdef-act"}`
+				default:
+					body = "{}"
 				}
 				v.check(t, path+" (request)", op.RequestBody.Content["application/json"].Schema, decoded(t, body))
 			}

@@ -50,6 +50,17 @@ func (s *Server) program(c *call) error {
 	return c.out.json(http.StatusOK, filled(*p))
 }
 
+func (s *Server) why(c *call) error {
+	list, err := s.control.Why(c.ctx, c.name)
+	if err != nil {
+		return err
+	}
+	for i := range list {
+		list[i] = filled(list[i])
+	}
+	return c.out.json(http.StatusOK, list)
+}
+
 func act(verb string) func(*Server, *call) error {
 	return func(s *Server, c *call) error {
 		var a api.Act
@@ -72,8 +83,50 @@ func act(verb string) func(*Server, *call) error {
 	}
 }
 
+func (s *Server) add(c *call) error {
+	var a api.Add
+	if err := c.body(&a); err != nil {
+		return err
+	}
+	if a.Name == "" {
+		return badRequest("name is missing")
+	}
+	p, err := s.control.Add(c.ctx, a)
+	return c.answer(p, err)
+}
+
+func (s *Server) remove(c *call) error {
+	p, err := s.control.Remove(c.ctx, c.name)
+	return c.answer(p, err)
+}
+
+func (s *Server) scale(c *call) error {
+	n := api.Scale{Instances: -1}
+	if err := c.body(&n); err != nil {
+		return err
+	}
+	if n.Instances < 0 {
+		return badRequest("instances must be a number from 0 up")
+	}
+	p, err := s.control.Scale(c.ctx, c.name, n.Instances)
+	return c.answer(p, err)
+}
+
+func (s *Server) exec(c *call) error {
+	e, err := s.control.Exec(c.ctx, c.name)
+	if err != nil {
+		return err
+	}
+	return c.out.json(http.StatusOK, filled(*e))
+}
+
 func (s *Server) plan(c *call) error {
 	p, err := s.control.Plan(c.ctx)
+	return c.answer(p, err)
+}
+
+// answer answers with a plan.
+func (c *call) answer(p *api.Plan, err error) error {
 	if err != nil {
 		return err
 	}

@@ -55,6 +55,7 @@ type eventType struct {
 var (
 	followParam = param{"follow", "boolean", "go on with what comes"}
 	linesParam  = param{"lines", "integer", "that many last lines of each instance, 100 unless given; -1: all"}
+	begunParam  = param{"begun", "boolean", "all since the daemon has started the instance first; lines holds for those of which it doesn't know"}
 	logSince    = param{"since", "string", "go on after this id of an event; lines holds for instances that it doesn't know"}
 	eventSince  = param{"since", "integer", "only events after this number; one that the daemon has not reached is from its life before and means all"}
 	eventOf     = param{"program", "string", "only events of this program or instance"}
@@ -68,13 +69,18 @@ var routes = []route{
 	{method: "POST", path: "/v1/logout", access: open, summary: "have that cookie taken away", body: struct{}{}, answer: struct{}{}, serve: (*Server).logout},
 	{method: "GET", path: "/metrics", access: read, summary: "figures for Prometheus", text: true, serve: (*Server).figures},
 	{method: "GET", path: "/v1/programs", access: read, summary: "all instances", answer: []api.Instance{}, serve: (*Server).instances},
+	{method: "POST", path: "/v1/programs", access: admin, summary: "add a program by a file of its own", body: api.Add{}, answer: api.Plan{}, serve: (*Server).add},
+	{method: "DELETE", path: "/v1/programs/{name}", access: admin, summary: "remove a program that was added so", answer: api.Plan{}, serve: (*Server).remove},
+	{method: "POST", path: "/v1/programs/{name}/scale", access: write, summary: "set how many instances there are, until the file says something else", body: api.Scale{}, answer: api.Plan{}, serve: (*Server).scale},
+	{method: "GET", path: "/v1/programs/{name}/exec", access: admin, summary: "how a command is run as the program is: environment, user, folder, limits", answer: api.Exec{}, serve: (*Server).exec},
 	{method: "GET", path: "/v1/programs/{name}", access: read, summary: "a program with every effective key", answer: api.Program{}, serve: (*Server).program},
+	{method: "GET", path: "/v1/programs/{name}/why", access: read, summary: "why programs are as they are: what led there, and what comes next", answer: []api.Why{}, serve: (*Server).why},
 	{method: "POST", path: "/v1/programs/{name}/start", access: write, summary: "start a program, an instance or what a glob means", body: api.Act{}, answer: api.Results{}, serve: act("start")},
 	{method: "POST", path: "/v1/programs/{name}/stop", access: write, summary: "stop them, with everything they ever started", body: api.Act{}, answer: api.Results{}, serve: act("stop")},
 	{method: "POST", path: "/v1/programs/{name}/restart", access: write, summary: "stop and start them", body: api.Act{}, answer: api.Results{}, serve: act("restart")},
 	{method: "POST", path: "/v1/programs/{name}/run", access: write, summary: "run tasks once now, whatever their schedule says", body: api.Act{}, answer: api.Results{}, serve: act("run")},
 	{method: "POST", path: "/v1/programs/{name}/signal", access: write, summary: "send their main processes a signal", body: api.Act{}, answer: api.Results{}, serve: act("signal")},
-	{method: "GET", path: "/v1/programs/{name}/logs", access: read, summary: "what programs print", query: []param{followParam, linesParam, logSince}, text: true,
+	{method: "GET", path: "/v1/programs/{name}/logs", access: read, summary: "what programs print", query: []param{followParam, linesParam, begunParam, logSince}, text: true,
 		events: []eventType{{"log", api.LogLine{}}, {"trouble", api.LogTrouble{}}, {"end", struct{}{}}}, serve: (*Server).logs},
 	{method: "GET", path: "/v1/plan", access: read, summary: "what a reload would do", answer: api.Plan{}, serve: (*Server).plan},
 	{method: "POST", path: "/v1/reload", access: admin, summary: "apply the configuration files", body: api.ReloadOptions{}, answer: api.Plan{}, serve: (*Server).reload},

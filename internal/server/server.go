@@ -21,6 +21,7 @@ import (
 
 	"tend/api"
 	"tend/internal/event"
+	"tend/internal/logs"
 )
 
 // Control is the daemon as the server sees it. Its methods are called from many
@@ -30,8 +31,14 @@ type Control interface {
 	// Instances returns all instances in the order in which they are shown.
 	Instances(ctx context.Context) ([]api.Instance, error)
 	Program(ctx context.Context, name string) (*api.Program, error)
+	// Why tells of what pattern means; none is an error of kind not-found.
+	Why(ctx context.Context, pattern string) ([]api.Why, error)
 	// Act does a verb to what pattern means: a program, an instance or a glob.
 	Act(ctx context.Context, verb, pattern string, act api.Act) (*api.Results, error)
+	Add(ctx context.Context, add api.Add) (*api.Plan, error)
+	Remove(ctx context.Context, name string) (*api.Plan, error)
+	Scale(ctx context.Context, name string, instances int) (*api.Plan, error)
+	Exec(ctx context.Context, name string) (*api.Exec, error)
 	Plan(ctx context.Context) (*api.Plan, error)
 	Reload(ctx context.Context, o api.ReloadOptions) (*api.Plan, error)
 	Daemon(ctx context.Context) (*api.Daemon, error)
@@ -47,6 +54,10 @@ type LogFile struct {
 	Name string // of the instance
 	Path string
 	Keep int // rotated files beside it, Path.1 to Path.Keep
+
+	// Begun is where the first output is that this daemon has seen of the instance,
+	// nil where that isn't known.
+	Begun *logs.Position
 }
 
 // Config is what a server needs.

@@ -50,6 +50,21 @@ func TestClient(t *testing.T) {
 	if err := c.Shutdown(ctx, api.ShutdownOptions{Now: true}); err != nil || s.fake.last() != "shutdown {Now:true}" {
 		t.Error(s.fake.last(), err)
 	}
+	if w, err := c.Why(ctx, "web:*"); err != nil || len(w) != 1 || w[0].Ends[0].Times != 4 || s.fake.last() != "why web:*" {
+		t.Errorf("%+v, %v, asked %s", w, err, s.fake.last())
+	}
+	if _, err := c.Add(ctx, api.Add{Name: "x", Config: map[string]any{"command": "y"}}); err != nil || s.fake.last() != "add x map[command:y]" {
+		t.Error(s.fake.last(), err)
+	}
+	if _, err := c.Remove(ctx, "x"); err != nil || s.fake.last() != "remove x" {
+		t.Error(s.fake.last(), err)
+	}
+	if _, err := c.Scale(ctx, "web", 0); err != nil || s.fake.last() != "scale web 0" {
+		t.Error(s.fake.last(), err)
+	}
+	if e, err := c.Exec(ctx, "web"); err != nil || e.Limits[0].Hard != nil || s.fake.last() != "exec web" {
+		t.Errorf("%+v, %v, asked %s", e, err, s.fake.last())
+	}
 	r, err := c.Act(ctx, "signal", "web", api.Act{Signal: "HUP"})
 	if err != nil || len(r.Results) != 1 || !r.Pending || s.fake.last() != "signal web {NoWait:false Signal:HUP Rolling:false}" {
 		t.Errorf("%+v, %v, asked %s", r, err, s.fake.last())
@@ -88,7 +103,7 @@ func TestErrors(t *testing.T) {
 		{"GET", "/v1/programs/", "", 404, api.KindNotFound, "unknown path"},
 		{"GET", "/v1/programs/a/b", "", 404, api.KindNotFound, "unknown path"},
 		{"GET", "/v1/plan/", "", 404, api.KindNotFound, "unknown path"},
-		{"DELETE", "/v1/programs", "", 405, api.KindBadRequest, "/v1/programs takes GET, not DELETE"},
+		{"DELETE", "/v1/programs", "", 405, api.KindBadRequest, "/v1/programs takes GET or POST, not DELETE"},
 		{"GET", "/v1/programs/web/start", "", 405, api.KindBadRequest, "takes POST, not GET"},
 		{"GET", "/v1/plan?deep=1", "", 400, api.KindBadRequest, `unknown parameter "deep"`},
 		{"GET", "/v1/events?since=x", "", 400, api.KindBadRequest, `since must be the number of an event, not "x"`},

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -68,7 +69,9 @@ func (w *World) checkSaved() {
 func sameRecord(a, b engine.Record) bool {
 	x, y := a.Unit.Last, b.Unit.Last
 	a.Unit.Last, b.Unit.Last = nil, nil
-	return a == b && (x == nil) == (y == nil) && (x == nil || *x == *y)
+	ends := slices.Equal(a.Ends, b.Ends)
+	a.Ends, b.Ends = nil, nil
+	return ends && reflect.DeepEqual(a, b) && (x == nil) == (y == nil) && (x == nil || *x == *y)
 }
 
 // CrashInNextStep lets the engine's owner die in the next step: after it has

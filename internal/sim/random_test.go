@@ -118,6 +118,12 @@ func (s *script) happen() {
 		s.Next()
 	case n < 68:
 		s.reload()
+	case n < 69:
+		if s.hush {
+			break
+		}
+		s.anything = true
+		s.Step(engine.Renew{Program: string(rune('a' + s.rng.IntN(names))), Why: "a file has changed"})
 	case n < 86:
 		if !s.hush {
 			s.command()
@@ -323,7 +329,7 @@ func (s *script) change(p *spec.Program) *spec.Program {
 		case 21:
 			q.OnDemand, q.IdleTimeout = !q.OnDemand, 0
 			if q.Listen = nil; q.OnDemand {
-				q.Listen, q.IdleTimeout = []string{":1"}, pick(0, time.Minute)
+				q.Listen, q.IdleTimeout = []string{"./" + q.Name}, pick(0, time.Minute)
 			}
 		case 22:
 			q.Schedule = []string{"", "20s", "1h", "@reboot"}[s.rng.IntN(4)]

@@ -113,6 +113,18 @@ func Check(s *Set) []Problem {
 		} else if p.OnDemand || p.Health.IsSet() || p.Ready.IsSet() {
 			say(p, "schedule", "", "a program with a schedule runs to its end: ready, health and on_demand have no meaning for it")
 		}
+		for _, kind := range p.OnEvent.Kinds {
+			if !slices.Contains(EventKinds, kind) {
+				hint := didYouMean(kind, EventKinds)
+				if hint == "" {
+					hint = "use some of " + strings.Join(EventKinds, ", ")
+				}
+				say(p, "on_event.kinds", hint, "%q is not a kind of event", kind)
+			}
+		}
+		if p.OnEvent.SecretFile != "" && p.OnEvent.URL == "" {
+			say(p, "on_event.secret_file", "say on_event.url as well, or drop it", "on_event.secret_file signs what is posted, but there is no on_event.url")
+		}
 		if filepath.IsAbs(p.Log.Stderr) && p.Log.Stderr == p.Log.File {
 			say(p, "log.stderr", "drop log.stderr: it is merged by default", "log.stderr and log.file are the same file")
 		}
@@ -121,6 +133,7 @@ func Check(s *Set) []Problem {
 		p := byName[cycle[0]]
 		say(p, "after", "drop one of them", "these wait for each other: %s", strings.Join(cycle, " → "))
 	}
+	checkEndpoints(s, say)
 	problems = append(problems, sharedLogs(s)...)
 	if w := s.Daemon.ExitWhen; w != "" && w != "never" && w != "all-done" && w != "any-failed" && byName[w] == nil {
 		problems = append(problems, Problem{Key: "exit_when", Message: fmt.Sprintf("no program is named %q", w), Hint: `use never, all-done, any-failed or a program's name`})

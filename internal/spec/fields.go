@@ -137,16 +137,32 @@ var Fields = []*Field{
 		Enum: []string{string(OverlapSkip), string(OverlapQueue), string(OverlapKill)}, ptr: func(p *Program) any { return (*string)(&p.Overlap) }},
 	{Key: "catch_up", Apply: Live, Doc: "A run that was missed, since the machine or `tend` was down, is made up for (once). Else it is only told of.",
 		ptr: func(p *Program) any { return &p.CatchUp }},
-	{Key: "listen", Apply: OnRestart, Doc: "Sockets that are opened for it and handed over as `LISTEN_FDS`: `host:port`, `:port`, a path, or these with `NAME=` in front for `LISTEN_FDNAMES`. They stay open over its restarts.",
+	{Key: "listen", Apply: OnRestart, Doc: "Sockets that are opened for it and handed over as `LISTEN_FDS`: `host:port`, `:port`, a path, or these with `NAME=` in front for `LISTEN_FDNAMES`. They stay open over its restarts and those of `tend`: [sockets](../how-to/sockets.md).",
 		ptr: func(p *Program) any { return &p.Listen }},
 	{Key: "on_demand", Apply: Live, Doc: "It is started by the first connection to one of `listen`.",
 		ptr: func(p *Program) any { return &p.OnDemand }},
-	{Key: "idle_timeout", Apply: Live, Doc: "With `on_demand`: without a connection for this long it is stopped, until the next one; 0 is never.",
+	{Key: "idle_timeout", Apply: Live, Doc: "With `on_demand`: without an open connection to one of `listen` for this long it is stopped, until the next one; 0 is never.",
 		ptr: func(p *Program) any { return &p.IdleTimeout }},
 	{Key: "rolling", Apply: Live, Doc: "A reload restarts its instances one after the other, each ready before the next. One that doesn't become ready ends that, and the rest stay as they are.",
 		ptr: func(p *Program) any { return &p.Rolling }},
 	{Key: "max_unavailable", Apply: Live, Doc: "How many instances a rolling restart may restart at a time.",
 		ptr: func(p *Program) any { return &p.MaxUnavailable }, min: 1, max: 10000},
+	{Key: "watch", Apply: Live, Doc: "Files whose change restarts it, for development: globs as `src/**/*.go`, relative ones from the folder of the configuration file; `**` is any number of folders. One that has ended or failed is started again by a change.",
+		ptr: func(p *Program) any { return &p.Watch }},
+	{Key: "watch_ignore", Apply: Live, Doc: "Files and folders that `watch` leaves alone; globs as those. The default is what is hidden, and `node_modules`.",
+		ptr: func(p *Program) any { return &p.WatchIgnore }},
+	{Key: "watch_delay", Apply: Live, Doc: "So long nothing must change any more before it is restarted: an editor or a compiler writes many files at once.",
+		ptr: func(p *Program) any { return &p.WatchDelay }},
+	{Key: "on_event.command", Apply: Live, Doc: "Run when something happens to it (see `on_event.kinds`), with the event as JSON on standard input and in `TEND_EVENT` variables. It runs with the program's environment, user, folder and limits.",
+		ptr: func(p *Program) any { return &p.OnEvent.Command }},
+	{Key: "on_event.url", Apply: Live, Doc: "Where events are posted as JSON. What can't be delivered is tried again for some minutes.",
+		ptr: func(p *Program) any { return &p.OnEvent.URL }},
+	{Key: "on_event.kinds", Apply: Live, Doc: "Which events: `running`, `ended` (whatever follows), `backoff`, `failed`, `unhealthy`, `exited`, `done`, `stopped`, `warning`, `rolled-back`.",
+		ptr: func(p *Program) any { return &p.OnEvent.Kinds }},
+	{Key: "on_event.secret_file", Apply: Live, Doc: "A file whose contents sign what is posted to `on_event.url`: the header `Tend-Signature` is `sha256=` and the HMAC of the body.",
+		ptr: func(p *Program) any { return &p.OnEvent.SecretFile }},
+	{Key: "on_event.timeout", Apply: Live, Doc: "Longest time for the command, which is killed then with all that it started, and for one try to post; 0 is no limit.",
+		ptr: func(p *Program) any { return &p.OnEvent.Timeout }},
 	{Key: "log.file", Apply: Live, Doc: "Where its output goes: a path, `inherit` (the daemon's own output) or `none`; default is `NAME.log` in the log folder.",
 		ptr: func(p *Program) any { return &p.Log.File }},
 	{Key: "log.stderr", Apply: Live, Doc: "Where standard error goes; default is where the rest goes. A path, `separate` (`NAME.err.log` in the log folder), `inherit` (the daemon's own standard error) or `none`.",
@@ -177,8 +193,8 @@ var Fields = []*Field{
 // refused by name, so that nobody believes them to be in force. A key stands
 // for its dotted sub-keys too.
 var Later = []string{
-	"watch", "log.compress", "log.format", "log.rate_limit", "limits.memory", "limits.cpu", "limits.pids",
-	"capabilities", "read_only", "read_write", "on_event",
+	"log.compress", "log.format", "log.rate_limit", "limits.memory", "limits.cpu", "limits.pids",
+	"capabilities", "read_only", "read_write",
 }
 
 // LaterDaemon are keys of [tend] of the contract that aren't known yet.
@@ -215,7 +231,9 @@ func New(name string) *Program {
 		Ready:   Ready{Timeout: time.Minute, Interval: 200 * time.Millisecond},
 		Health:  Health{Interval: 10 * time.Second, Timeout: 3 * time.Second, Failures: 3},
 		Overlap: OverlapSkip, MaxUnavailable: 1,
-		Log: Log{MaxSize: 50e6, Keep: 5},
+		WatchIgnore: []string{"**/.*", "**/node_modules"}, WatchDelay: 300 * time.Millisecond,
+		OnEvent: OnEvent{Kinds: []string{"failed", "unhealthy", "rolled-back"}, Timeout: 10 * time.Second},
+		Log:     Log{MaxSize: 50e6, Keep: 5},
 	}
 }
 
@@ -575,6 +593,12 @@ func (f *Field) JSON(p *Program) any {
 	}
 	return nil
 }
+
+// Command returns the field's value in p, of kind command.
+func (f *Field) Command(p *Program) Command { return *f.ptr(p).(*Command) }
+
+// Strings returns the field's value in p, of kind strings.
+func (f *Field) Strings(p *Program) []string { return *f.ptr(p).(*[]string) }
 
 // Kind names the field's kind for the reference page and the JSON Schema:
 // command, bool, int, float, duration, size, signal, string, enum, strings,

@@ -105,6 +105,10 @@ type Program struct {
 	IdleTimeout     time.Duration // 0: it isn't stopped for being idle
 	Rolling         bool
 	MaxUnavailable  int
+	Watch           []string // globs of files; a change restarts it
+	WatchIgnore     []string
+	WatchDelay      time.Duration
+	OnEvent         OnEvent
 	Log             Log
 	Limits          Limits
 	Nice            Optional
@@ -345,6 +349,22 @@ type Health struct {
 func (h *Health) IsSet() bool {
 	return h.HTTP != "" || h.TCP != "" || h.GRPC != "" || !h.Exec.IsZero()
 }
+
+// OnEvent says who is told of what happens to a program: a command, a web server,
+// or both.
+type OnEvent struct {
+	Command    Command
+	URL        string
+	Kinds      []string // of [EventKinds]
+	SecretFile string   // whose contents sign what is posted
+	Timeout    time.Duration
+}
+
+// IsSet reports whether anybody is told.
+func (o *OnEvent) IsSet() bool { return o.URL != "" || !o.Command.IsZero() }
+
+// EventKinds are the kinds of events that OnEvent tells of.
+var EventKinds = []string{"running", "ended", "backoff", "failed", "unhealthy", "exited", "done", "stopped", "warning", "rolled-back"}
 
 // Overlap says what becomes of a run that is due while the one before it runs.
 type Overlap string

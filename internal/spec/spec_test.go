@@ -121,6 +121,7 @@ func TestDefaults(t *testing.T) {
 		"type": "service", "log.max_size": "50MB", "log.keep": "5", "log.timestamp": "false", "log.shared": "false", "no_new_privileges": "false",
 		"ready.notify": "false", "ready.timeout": "1m", "ready.interval": "200ms", "health.interval": "10s", "health.timeout": "3s", "health.failures": "3", "health.grace": "0s",
 		"watchdog": "0s", "overlap": "skip", "catch_up": "false", "on_demand": "false", "idle_timeout": "0s", "rolling": "false", "max_unavailable": "1",
+		"watch_ignore": `["**/.*", "**/node_modules"]`, "watch_delay": "300ms", "on_event.kinds": `["failed", "unhealthy", "rolled-back"]`, "on_event.timeout": "10s",
 	}
 	p := New("p")
 	for _, f := range Fields {
@@ -150,7 +151,7 @@ func TestFieldsReachAll(t *testing.T) {
 		reached[address] = f.Key
 	}
 	var walk func(v reflect.Value, path string)
-	tables := []reflect.Type{reflect.TypeFor[Backoff](), reflect.TypeFor[Log](), reflect.TypeFor[Ready](), reflect.TypeFor[Health]()}
+	tables := []reflect.Type{reflect.TypeFor[Backoff](), reflect.TypeFor[Log](), reflect.TypeFor[Ready](), reflect.TypeFor[Health](), reflect.TypeFor[OnEvent]()}
 	walk = func(v reflect.Value, path string) {
 		if _, ok := reached[v.Addr().Pointer()]; ok && !slices.Contains(tables, v.Type()) {
 			delete(reached, v.Addr().Pointer())

@@ -380,6 +380,22 @@ func (u *Unit) NextStart() time.Time {
 	return u.runAt
 }
 
+// Due returns when what the state waits for is over: the time to become ready, the
+// wait of a backoff, the time until the kill; zero: it has no end.
+func (u *Unit) Due() time.Time { return u.deadline }
+
+// Killed reports whether the process that is being stopped was killed already.
+func (u *Unit) Killed() bool { return u.over }
+
+// Cause says why it is being ended though it is wanted, "" where it isn't.
+func (u *Unit) Cause() string { return u.cause }
+
+// Misses counts the health checks that failed in a row.
+func (u *Unit) Misses() int { return u.misses }
+
+// Failures counts the failed starts in a row.
+func (u *Unit) Failures() int { return u.failures }
+
 // Ready reports whether it is of use to others.
 func (u *Unit) Ready() bool { return u.ready }
 
@@ -1014,6 +1030,7 @@ func (s *step) decide() {
 	case s.spec.IsTask() && s.spec.Restart == spec.RestartNever, s.scheduled() && s.spec.Restart != spec.RestartOnFailure:
 		s.enter(Failed, time.Time{}, exit, exit.Reason()+took)
 		return
+	case s.spec.OnDemand && exit.Success && failed: // or one that leaves its connection alone would be started for it again at once
 	case s.spec.OnDemand && exit.Success:
 		s.forgetFailures()
 		s.startOrWaitAfter(exit, exit.Reason()+took)
@@ -1066,6 +1083,10 @@ func (s *step) decide() {
 	if s.bound {
 		s.due = true
 		s.enter(Waiting, time.Time{}, exit, message+", held down, since what it requires is down")
+		return
+	}
+	if s.spec.OnDemand && exit.Success {
+		s.startOrWaitAfter(exit, message)
 		return
 	}
 	s.restarts++
@@ -1166,6 +1187,10 @@ func (s *step) onDue() {
 		if s.bound {
 			s.due = true
 			s.enter(Waiting, time.Time{}, nil, "held down, since what it requires is down")
+			return
+		}
+		if s.spec.OnDemand && s.last.Success {
+			s.startOrWait()
 			return
 		}
 		s.restarts++
