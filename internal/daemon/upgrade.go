@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -190,10 +191,12 @@ func (d *Daemon) execute(binary *os.File, path string, listener *os.File) error 
 	if d.guard != nil {
 		d.guard.Hold()
 	}
+	d.prober.Hold()
 	err := d.quiesce()
 	if err == nil {
 		err = d.become(binary, path, listener)
 	}
+	d.prober.Resume()
 	if d.guard != nil {
 		if err := d.guard.Resume(d.guardHandler()); err != nil {
 			d.onGuardGone()
@@ -276,6 +279,7 @@ func (d *Daemon) become(binary *os.File, path string, listener *os.File) error {
 			if n.stdin != nil {
 				n.stdin.fd(func(fd int) { h.Kept[keptIn+n.tree] = fd })
 			}
+			maps.Copy(h.Kept, n.speechFDs())
 		}
 		for group, fd := range d.sockets.fds() {
 			h.Kept[keptSocket+group] = fd

@@ -37,10 +37,11 @@ var rooms = map[string]string{
 	"internal/logs":          "internal/fault",
 	"internal/health":        "internal/spec",
 	"internal/listen":        "",
+	"internal/notify":        "",
 	"internal/guard":         "",
 	"internal/hook":          "",
 	"internal/ledger":        "internal/fault",
-	"internal/daemon":        "internal/fault internal/engine internal/unit internal/conf internal/proc internal/logs internal/health internal/ledger internal/guard internal/event internal/spec internal/cron internal/server internal/listen internal/supervisord internal/svconf api internal/hook internal/watch",
+	"internal/daemon":        "internal/fault internal/engine internal/unit internal/conf internal/proc internal/logs internal/health internal/notify internal/ledger internal/guard internal/event internal/spec internal/cron internal/server internal/listen internal/supervisord internal/svconf api internal/hook internal/watch",
 	"internal/server":        "api internal/event internal/logs web",
 	"internal/supervisord":   "api internal/event internal/logs internal/xmlrpc internal/svconf",
 	"internal/cli":           "api",
@@ -62,12 +63,13 @@ var modules = map[string]string{
 	"golang.org/x/term":               "internal/cli internal/supervisorctl", // the two that sit at a terminal
 	"github.com/pelletier/go-toml":    "internal/conf",
 	"github.com/robfig/cron":          "internal/cron",
-	"github.com/adhocore/gronx":       "",                                                                                                                                                      // a second opinion
-	"golang.org/x/sys":                "internal/proc internal/logs internal/daemon internal/guard internal/ledger internal/doctor internal/listen cmd/tend bench internal/watch internal/cli", // system calls that the standard library lacks
-	"github.com/bmatcuk/doublestar":   "internal/conf internal/watch",                                                                                                                          // the one checks patterns, the other looks what they match
+	"github.com/adhocore/gronx":       "",                                                                                                                                                                      // a second opinion
+	"golang.org/x/sys":                "internal/proc internal/logs internal/notify internal/daemon internal/guard internal/ledger internal/doctor internal/listen cmd/tend bench internal/watch internal/cli", // system calls that the standard library lacks
+	"github.com/bmatcuk/doublestar":   "internal/conf internal/watch",                                                                                                                                          // the one checks patterns, the other looks what they match
 	"github.com/google/go-cmp":        "",
 	"github.com/rogpeppe/go-internal": "",
 	"go.uber.org/goleak":              "",
+	"google.golang.org/grpc":          "", // whose server is asked
 	"pgregory.net/rapid":              "",
 }
 
