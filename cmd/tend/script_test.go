@@ -552,6 +552,11 @@ func child() {
 		fmt.Println("ready")
 		fmt.Println("got", unix.SignalName((<-signals).(syscall.Signal)))
 		return
+	case "tell": // say TEXT... by sd_notify(3)
+		tell(os.Args[2:])
+		return
+	case "handed-over": // print what was handed over by sd_listen_fds(3), and stay
+		handedOver()
 	case "deaf": // ask the daemon for PATH..., a connection each, and never read the answers
 		for _, path := range os.Args[2:] {
 			c, err := net.Dial("unix", os.Getenv("TEND_SOCKET"))

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -21,8 +22,9 @@ type verb struct {
 
 var (
 	startVerb = verb{"start", "start programs",
-		`Starts programs and waits until they are up. NAME is a program, an instance or
-a glob. A disabled program that is started by hand stays until the next reload.`,
+		`Starts programs and waits until they are up, and ready where something says
+when they are; what they wait for is shown. NAME is a program, an instance or a
+glob. A disabled program that is started by hand stays until the next reload.`,
 		`  tend start web
   tend start 'queue:*'`}
 	stopVerb = verb{"stop", "stop programs",
@@ -109,6 +111,9 @@ func (a *app) act(ctx context.Context, verb string, patterns []string, body api.
 		}
 	})
 
+	if !body.NoWait && (verb == startVerb.name || verb == restartVerb.name) {
+		defer a.showWaits(ctx, c, patterns)()
+	}
 	all := api.Results{Results: []api.Result{}}
 	status := 0
 	names := 0 // columns of the longest name so far
@@ -162,6 +167,42 @@ func (a *app) act(ctx context.Context, verb string, patterns []string, body api.
 		return exits(status)
 	}
 	return nil
+}
+
+// showWaits says on the error output what those of patterns wait for that take
+// their time to be ready, until the function that it returns is called.
+func (a *app) showWaits(ctx context.Context, c client, patterns []string) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		said := make(map[string]string)
+		look := time.NewTicker(longWait)
+		defer look.Stop()
+		for {
+			select {
+			case <-look.C:
+			case <-ctx.Done():
+				return
+			}
+			list, err := c.Instances(ctx)
+			if err != nil {
+				continue // the answers will tell
+			}
+			for _, i := range list {
+				word := clean(waitsFor(i))
+				if word == "" || said[i.Name] == word || !slices.ContainsFunc(patterns, func(p string) bool { return matches(p, i) }) {
+					continue
+				}
+				said[i.Name] = word
+				fmt.Fprintf(a.err, "%s  %s\n", clean(i.Name), word)
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
 }
 
 func (a *app) signalCommand() *cobra.Command {

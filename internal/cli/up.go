@@ -28,7 +28,8 @@ func (a *app) upCommand() *cobra.Command {
 		Long: `Starts a daemon in the background, if none runs, and shows the programs as they
 come up. It ends when all that are wanted are up, or when it is clear that some
 aren't coming: then it says which, with their last line, and the exit status is
-1. The daemon stays either way.`,
+1. What takes its time to be ready is shown with what it waits for. The daemon
+stays either way.`,
 		Example: `  tend up
   tend up -c staging.toml --timeout 5m`,
 		Args:              noArgs,
@@ -332,6 +333,8 @@ func (a *app) watchUp(ctx context.Context, c client, seq uint64, fresh bool) ([]
 		}
 	}()
 	v := &upView{a: a, quiet: a.json, fresh: fresh}
+	look := time.NewTicker(longWait)
+	defer look.Stop()
 	var list []api.Instance
 	for {
 		// Events say that something changed, the list says what is: so neither a
@@ -347,6 +350,7 @@ func (a *app) watchUp(ctx context.Context, c client, seq uint64, fresh bool) ([]
 		}
 		select {
 		case <-changed:
+		case <-look.C: // what a start still waits for is no event
 		case err := <-gone:
 			if ctx.Err() != nil {
 				return list, ctx.Err()
@@ -431,6 +435,10 @@ func (v *upView) show(list []api.Instance) {
 			worth = true
 		case api.Waiting: // in vain, with what it waits for
 			worth = worth || last && !i.Up()
+		case api.Starting: // for long, with what it waits for
+			word := waitsFor(i)
+			worth = word != "" && i.UptimeSeconds >= longWait.Seconds()
+			news += word
 		}
 		if !worth || v.said[i.Name] == news {
 			continue
@@ -463,6 +471,8 @@ func (v *upView) detail(i api.Instance, now time.Time) string {
 		if took := i.Since.Sub(began); i.Ready && v.began[i.Name] && took > 0 {
 			return "ready in " + span(took)
 		}
+	case api.Starting:
+		return clean(waitsFor(i))
 	case api.Backoff, api.Failed, api.Exited, api.Waiting, api.Stopping:
 		return clean(why(i))
 	}

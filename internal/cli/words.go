@@ -163,12 +163,28 @@ func lastExit(i api.Instance, now time.Time) string {
 		if i.State == api.Waiting && i.Message != "" {
 			parts = append([]string{i.Message}, parts...)
 		}
+		if word := waitsFor(i); word != "" {
+			parts = append([]string{word}, parts...)
+		}
+		if i.Status != "" {
+			parts = append([]string{quote(i.Status)}, parts...)
+		}
 	case i.State == api.Waiting, i.State == api.Done:
 		parts = append(parts, "next "+clock(*i.NextRun, now)+" (in "+roughly(i.NextRun.Sub(now))+")")
 	case i.State == api.Backoff, i.State == api.Failed:
 		parts = append(parts, "again in "+roughly(i.NextRun.Sub(now)))
 	}
 	return clean(strings.Join(parts, ", "))
+}
+
+// waitsFor returns what i, which is starting, has to be for it to be ready, and what
+// is missing: "waits for http://127.0.0.1:8000/: connection refused". It is "" where
+// nothing is known of that.
+func waitsFor(i api.Instance) string {
+	if i.State == api.Starting && strings.HasPrefix(i.Message, "waits for ") {
+		return i.Message
+	}
+	return ""
 }
 
 // why returns why i is as it is: the daemon's words, else its last exit.

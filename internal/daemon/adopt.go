@@ -75,10 +75,13 @@ func (d *Daemon) restore(past remembered, set *spec.Set) {
 		}
 	}
 	found := make(map[string][]proc.Stale) // those of starts under way, by tree
-	var stray []proc.Stale
+	var stray, checks []proc.Stale
 	for _, s := range stale {
 		r := wanted[s.Mark]
 		switch {
+		case r == nil && isCheck(s.Mark):
+			checks = append(checks, s)
+			continue
 		case r == nil:
 			if tree, _, _ := strings.Cut(s.Mark, "/"); !lone[tree] {
 				stray = append(stray, s)
@@ -89,6 +92,9 @@ func (d *Daemon) restore(past remembered, set *spec.Set) {
 			found[tree] = append(found[tree], s)
 		}
 		s.Close()
+	}
+	if len(checks) > 0 {
+		proc.EndStale(checks, 0)
 	}
 	if len(stray) > 0 {
 		n := len(stray)
@@ -121,13 +127,17 @@ func (d *Daemon) restore(past remembered, set *spec.Set) {
 	}
 	pipes.Wait()
 	adopted, ended := 0, 0
+	files := d.keptFiles()
 	for i, a := range adoptions {
 		if a == nil {
 			continue
 		}
+		_, over := facts[i].(unit.Ended)
+		d.adoptSpeech(a, a.process != nil && !over)
+		d.adoptFiles(a.instance, files[a.tree])
 		d.adoptFound(a)
 		d.adoptListening(a.instance)
-		if a.process != nil || a.instance.out != nil {
+		if a.process != nil || a.instance.out != nil || a.hear.socket != nil || len(a.hear.store) > 0 {
 			d.instances[ids[i]] = a.instance
 		}
 		switch facts[i].(type) {
@@ -147,7 +157,7 @@ func (d *Daemon) restore(past remembered, set *spec.Set) {
 	d.adoptSockets()
 	for name, fd := range d.kept { // of instances that are gone
 		unix.Close(fd)
-		if slices.ContainsFunc([]string{keptOut, keptErr, keptProcess, keptIn, keptSocket}, func(kind string) bool { return strings.HasPrefix(name, kind) }) {
+		if slices.ContainsFunc([]string{keptOut, keptErr, keptProcess, keptIn, keptSocket, keptNotify, keptReady, keptStore}, func(kind string) bool { return strings.HasPrefix(name, kind) }) {
 			d.keeper.Drop(name)
 		}
 	}
@@ -184,6 +194,11 @@ func (d *Daemon) restore(past remembered, set *spec.Set) {
 	for _, n := range again {
 		d.startAgain(n)
 	}
+	for _, a := range adoptions {
+		if a != nil {
+			d.hearAdopted(a.instance)
+		}
+	}
 	if past.whole && !past.past.Rebooted {
 		d.step(engine.Tick{})
 	}
@@ -191,6 +206,12 @@ func (d *Daemon) restore(past remembered, set *spec.Set) {
 		d.taken = append(d.taken, e.No)
 	}
 	d.ends = nil
+}
+
+// isCheck reports whether the rest of a mark is that of a check by a command.
+func isCheck(mark string) bool {
+	tree, _, _ := strings.Cut(mark, "/")
+	return strings.HasSuffix(tree, checkTree)
 }
 
 func restOfMark(tree string, gen uint64) string { return fmt.Sprintf("%s/%d", tree, gen) }
@@ -239,6 +260,9 @@ func (d *Daemon) adoption(id engine.ID, r *engine.Record, b born) *adoption {
 	}
 	if a.voice, _ = d.ears.voice(nil, d.memberOf(a.spec)); a.voice != nil {
 		a.voice.resume(b.PID, a.stdin)
+	}
+	if r.Unit.State == unit.Starting {
+		a.hear.match = d.matcher(id, a.gen, a.spec)
 	}
 	return a
 }
@@ -406,6 +430,7 @@ func (d *Daemon) outputs(n *instance) (out, errs logs.Options) {
 	if errOut != nil {
 		n.voice.taps(new(logs.Options), &errs)
 	}
+	n.hear.match.tap(&out, &errs)
 	out.UID, out.GID, errs.UID, errs.GID = -1, -1, -1, -1 // as it is
 	return out, errs
 }

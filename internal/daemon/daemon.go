@@ -31,10 +31,12 @@ import (
 	"tend/internal/event"
 	"tend/internal/fault"
 	"tend/internal/guard"
+	"tend/internal/health"
 	"tend/internal/ledger"
 	"tend/internal/listen"
 	"tend/internal/logs"
 	"tend/internal/metrics"
+	"tend/internal/notify"
 	"tend/internal/proc"
 	"tend/internal/server"
 	"tend/internal/spec"
@@ -146,6 +148,12 @@ type Daemon struct {
 	asides  asides
 	hooks   hooks
 	watched fileWatch
+	prober  *health.Prober
+	checks  running           // by commands
+	notes   *notify.Receiver  // what programs say
+	storing int               // descriptors of programs
+	heard   []*notify.Message // that may be let go of when this turn is put aside
+
 	starts  []func() // for spawns, when this turn of the loop is over
 	kernel  queue    // signals, in the order given
 	sockets sockets
@@ -167,7 +175,7 @@ type Daemon struct {
 func Run(opts Options) int {
 	d := &Daemon{
 		opts: opts, pid: os.Getpid(), started: time.Now(), loader: new(conf.Loader), config: opts.Config,
-		keeper: nobody{}, cmds: make(map[uint64]chan<- engine.Answer),
+		keeper: nobody{}, prober: health.New(), cmds: make(map[uint64]chan<- engine.Answer),
 		instances: make(map[engine.ID]*instance),
 		demanded:  make(map[engine.ID]bool), idlers: make(map[engine.ID]*idler),
 		spawns: queue{limit: 4}, kernel: queue{limit: 1}, words: queue{limit: 1}, watched: fileWatch{scans: queue{limit: 1}},
@@ -352,6 +360,9 @@ func (d *Daemon) open() (*spec.Set, error) {
 	if d.capture, err = logs.Open(logs.Config{Notice: d.onLogNotice, Stdout: d.opts.Stdout, Stderr: d.opts.Stderr, Stages: stages}); err != nil {
 		return nil, err
 	}
+	if err = d.openNotes(); err != nil {
+		return nil, err
+	}
 	if d.host, err = proc.Open(d.hostConfig()); err != nil {
 		return nil, err
 	}
@@ -489,6 +500,7 @@ func (d *Daemon) loop(signals <-chan os.Signal) {
 		d.arm()
 		d.sweepListening()
 		d.commit()
+		d.thank()
 		d.say.flush()
 		d.main.flush()
 		d.watchFiles()
@@ -621,6 +633,7 @@ func (d *Daemon) step(in engine.Input) {
 			c <- a
 		}
 	}
+	d.dropOfResting(out.Say)
 	if out.Exit != nil {
 		d.exit = out.Exit
 	}
@@ -765,6 +778,7 @@ func (d *Daemon) close() {
 	if d.idleTimer != nil {
 		d.idleTimer.Stop()
 	}
+	d.prober.Hold()
 	if d.host != nil {
 		d.closeHooks()
 		d.spawns.wait() // a host must not be closed under a spawn
@@ -777,6 +791,7 @@ func (d *Daemon) close() {
 		if !d.leave {
 			for _, n := range d.instances {
 				d.host.Forget(n.tree)
+				d.forgetCheck(n.tree, n.checking)
 				d.host.RemoveTree(n.cgroup)
 			}
 		}
@@ -797,6 +812,9 @@ func (d *Daemon) close() {
 	}
 	if d.capture != nil {
 		d.capture.Close()
+	}
+	if d.notes != nil {
+		d.notes.Close()
 	}
 	if d.pidFile != "" {
 		os.Remove(d.pidFile)

@@ -37,6 +37,8 @@ type instance struct {
 	voice    *voice
 	stdin    *stdin // nil: it reads nothing of ours
 	socket   string // the group whose socket its process has; "": none
+	hear     hearing
+	checking chan struct{} // holds a token while a check by a command runs; nil: there was none
 	spawning bool
 	early    []proc.Fact // that came before the answer to the spawn
 	end      uint64      // number of the guard's word on how process ended; 0: there is none
@@ -75,6 +77,8 @@ type spawned struct {
 	voice    *voice
 	stdin    *stdin
 	socket   string
+	speech   speech
+	store    []stored // to be handed over
 	process  *proc.Process
 	begun    *logs.Position
 	failure  error
@@ -92,7 +96,8 @@ func (d *Daemon) spawn(f engine.Spawn) {
 	if n.voice, heardAnew = d.ears.voice(n.voice, m); heardAnew {
 		d.redirect(n)
 	}
-	have := spawned{out: n.out, err: n.err, voice: n.voice}
+	d.expect(n, f)
+	have := spawned{out: n.out, err: n.err, voice: n.voice, speech: n.hear.speech, store: n.hear.copies()}
 	logDir := d.place.logs
 	n.next = func() {
 		got := d.start(f, m, have, logDir)
@@ -125,6 +130,8 @@ func (d *Daemon) start(f engine.Spawn, m spec.Member, s spawned, logDir string) 
 	}
 	out, errOut := destinations(f.Name, f.Spec, logDir, account)
 	s.voice.taps(&out, errOut)
+	s.speech.match.tap(&out, errOut)
+	s.listenAnew(out, errOut)
 	tree := treeName(f.Spec, f.Index)
 	if s.out == nil {
 		if out.Mode == logs.File {
@@ -150,6 +157,12 @@ func (d *Daemon) start(f engine.Spawn, m spec.Member, s spawned, logDir string) 
 		return s
 	}
 	defer handedOver()
+	lent, err := d.lend(f, &s.speech, s.store, attempt)
+	defer lent()
+	if err != nil {
+		s.failure = err
+		return s
+	}
 	in, err := d.input(m, tree)
 	if err != nil {
 		s.failure = err
@@ -159,7 +172,8 @@ func (d *Daemon) start(f engine.Spawn, m spec.Member, s spawned, logDir string) 
 	s.voice.begin(in.stdin)
 	attempt.Born = func(id proc.Identity, cgroup string) {
 		s.voice.speaks(id.PID)
-		d.putBorn(tree, born{Gen: f.Gen, Identity: id, Cgroup: cgroup, Out: inodeOf(s.out), Err: inodeOf(s.err)})
+		d.putBorn(tree, born{Gen: f.Gen, Identity: id, Cgroup: cgroup, Out: inodeOf(s.out), Err: inodeOf(s.err),
+			Ready: inodeOfFD(s.speech.ready), Notify: s.speech.socket.nameOf()})
 	}
 	s.process, s.failure = d.run(attempt, s.out, s.err)
 	if in.made {
@@ -179,6 +193,22 @@ func (d *Daemon) start(f engine.Spawn, m spec.Member, s spawned, logDir string) 
 		}
 	}
 	return s
+}
+
+// listenAnew lets a matcher see what comes from now on by streams that were there
+// before: what an earlier process has written last goes without it.
+func (s *spawned) listenAnew(out logs.Options, errOut *logs.Options) {
+	if s.speech.match == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	for stream, o := range map[*logs.Stream]*logs.Options{s.out: &out, s.err: errOut} {
+		if stream != nil && o != nil {
+			stream.Drain(ctx) // a destination that fails has been told of
+			stream.Configure(*o)
+		}
+	}
 }
 
 // spareFDs are descriptors that programs can't have: without some for clients and
@@ -209,6 +239,15 @@ func inodeOf(s *logs.Stream) uint64 {
 		return 0
 	}
 	return s.Inode()
+}
+
+// inodeOfFD returns the number of the pipe behind a descriptor, 0 for none.
+func inodeOfFD(fd int) uint64 {
+	var st unix.Stat_t
+	if fd == 0 || unix.Fstat(fd, &st) != nil {
+		return 0
+	}
+	return st.Ino
 }
 
 // pipe makes the pipe for the output of an instance, which it keeps over its
@@ -340,7 +379,7 @@ func direct(o *logs.Options, file string, inherit logs.Mode) {
 func (d *Daemon) onSpawned(n *instance, f engine.Spawn, got spawned) {
 	n.spawning = false
 	d.unswept = d.unswept || len(f.Spec.Listen) > 0 // nobody may want it any more
-	n.out, n.err, n.process, n.stdin, n.socket = got.out, got.err, got.process, got.stdin, got.socket
+	n.out, n.err, n.process, n.stdin, n.socket, n.hear.speech = got.out, got.err, got.process, got.stdin, got.socket, got.speech
 	if got.begun != nil {
 		n.begun = got.begun
 	}
@@ -348,12 +387,16 @@ func (d *Daemon) onSpawned(n *instance, f engine.Spawn, got spawned) {
 		d.redirect(n) // it was renamed or changed meanwhile
 	}
 	if got.failure != nil {
+		d.endReady(n)
 		d.step(engine.Fact{ID: n.id, Event: unit.SpawnFailed{Gen: f.Gen, Err: failure(got.failure)}})
 	} else {
 		d.step(engine.Fact{ID: n.id, Event: unit.Spawned{Gen: f.Gen, PID: got.process.Pid()}})
 	}
-	early := n.early
-	n.early = nil
+	early, later := n.early, n.hear.later
+	n.early, n.hear.later = nil, nil
+	for _, f := range later {
+		f()
+	}
 	for _, fact := range early {
 		d.onFact(fact)
 	}
@@ -379,9 +422,24 @@ const aside = 1 << 63
 
 // onProc takes a fact of proc's into the loop.
 func (d *Daemon) onProc(f proc.Fact) {
-	if !d.asides.take(f) {
-		d.post(func() { d.onFact(f) })
+	if d.asides.take(f) {
+		return
 	}
+	if tag := tagOfFact(f); tag&aside != 0 {
+		d.checks.tell(tag, f) // which ignores others
+		return
+	}
+	d.post(func() { d.onFact(f) })
+}
+
+func tagOfFact(f proc.Fact) uint64 {
+	switch f := f.(type) {
+	case proc.Ended:
+		return f.Tag
+	case proc.Emptied:
+		return f.Tag
+	}
+	panic(fmt.Sprintf("daemon: unknown fact %T", f))
 }
 
 func (d *Daemon) onFact(f proc.Fact) { d.take(f, false) }
@@ -389,16 +447,7 @@ func (d *Daemon) onFact(f proc.Fact) { d.take(f, false) }
 // take tells the engine of a fact. What an ended process has said is heard first,
 // where somebody listens; heard is set when it was.
 func (d *Daemon) take(f proc.Fact, heard bool) {
-	var tag uint64
-	switch f := f.(type) {
-	case proc.Ended:
-		tag = f.Tag
-	case proc.Emptied:
-		tag = f.Tag
-	}
-	if tag&aside != 0 {
-		return
-	}
+	tag := tagOfFact(f)
 	n := d.instances[engine.ID(tag>>32)]
 	if n == nil || uint32(n.gen) != uint32(tag) {
 		return
@@ -413,6 +462,7 @@ func (d *Daemon) take(f proc.Fact, heard bool) {
 		if !heard && d.hearOut(n, func() { d.take(f, true) }) {
 			return
 		}
+		d.hearRest(n)
 		n.voice.ended()
 		d.releaseInput(n.tree, n.stdin, n.socket)
 		n.stdin, n.socket = nil, ""
@@ -527,6 +577,7 @@ func (d *Daemon) redirect(n *instance) {
 	}
 	out, errOut := destinations(n.name, n.spec, d.place.logs, nil)
 	n.voice.taps(&out, errOut)
+	n.hear.match.tap(&out, errOut)
 	err := n.out.Configure(out)
 	if err == nil && n.err != nil {
 		if errOut == nil {
@@ -556,7 +607,8 @@ func (d *Daemon) forget(f engine.Forget) {
 func (d *Daemon) release(n *instance) {
 	delete(d.instances, n.id)
 	d.releaseInput(n.tree, n.stdin, n.socket)
-	tree, host, cgroup := n.tree, d.host, n.cgroup
+	d.hush(n)
+	tree, host, cgroup, checking := n.tree, d.host, n.cgroup, n.checking
 	streams := []*logs.Stream{n.out, n.err}
 	d.kernel.put(func() { // after the signals to it
 		for _, s := range streams {
@@ -571,6 +623,7 @@ func (d *Daemon) release(n *instance) {
 			d.keeper.Drop(kept + tree)
 		}
 		host.Forget(tree)
+		d.forgetCheck(tree, checking)
 		host.RemoveTree(cgroup)
 	})
 }

@@ -37,6 +37,9 @@ const (
 	keptIn       = "in "
 	keptSocket   = "socket " // and the group
 	keptStage    = "stage "
+	keptNotify   = "notify "
+	keptReady    = "ready " // our end of the pipe of ready.fd
+	keptStore    = "store " // and more, see storeKey
 	keptProcess  = "pidfd " // where the keeper isn't told how processes end
 )
 

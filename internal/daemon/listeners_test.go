@@ -43,12 +43,10 @@ func TestStdin(t *testing.T) {
 		t.Error(err)
 	}
 	reader.Close()
-	// What is written just now may be waiting behind what was written before.
-	for err = nil; err == nil; {
+	// What is written now may wait behind what was written before, until that has
+	// met the end of the reader.
+	for err = nil; !errors.Is(err, errNotRead); {
 		err = in.write("x")
-	}
-	if !errors.Is(err, errNotRead) {
-		t.Errorf("nobody reads, and a write says: %v", err)
 	}
 }
 

@@ -26,4 +26,5 @@ func nextRun(p *spec.Program, after time.Time) time.Time {
 func (d *Daemon) lookFor(f engine.Watch) {
 	d.lookForDemand(f)
 	d.lookForIdleness(f)
+	d.probe(f)
 }

@@ -65,6 +65,8 @@ type born struct {
 	At     time.Time `json:"at"`
 	Out    uint64    `json:"out,omitempty"` // inodes of its pipes
 	Err    uint64    `json:"err,omitempty"`
+	Ready  uint64    `json:"ready,omitempty"`  // that of ready.fd
+	Notify string    `json:"notify,omitempty"` // name of the socket that it knows
 }
 
 // A clock is how far the time of day is ahead of the time since the machine's

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -193,10 +194,12 @@ func (d *Daemon) execute(binary *os.File, path string, listener, away *os.File) 
 	if d.guard != nil {
 		d.guard.Hold()
 	}
+	d.prober.Hold()
 	err := d.quiesce()
 	if err == nil {
 		err = d.become(binary, path, listener, away)
 	}
+	d.prober.Resume()
 	if d.guard != nil {
 		if err := d.guard.Resume(d.guardHandler()); err != nil {
 			d.onGuardGone()
@@ -282,6 +285,7 @@ func (d *Daemon) become(binary *os.File, path string, listener, away *os.File) e
 			if n.stdin != nil {
 				n.stdin.fd(func(fd int) { h.Kept[keptIn+n.tree] = fd })
 			}
+			maps.Copy(h.Kept, n.speechFDs())
 		}
 		for group, fd := range d.sockets.fds() {
 			h.Kept[keptSocket+group] = fd

@@ -53,6 +53,14 @@ func (e *Engine) SpecOf(id ID) *spec.Program {
 	return nil
 }
 
+// StateOf returns the state of an instance; ok is false where there is none.
+func (e *Engine) StateOf(id ID) (state unit.State, ok bool) {
+	if n := e.entries[id]; n != nil {
+		return n.unit.State(), true
+	}
+	return unit.Stopped, false
+}
+
 // Instances returns how many instances there are.
 func (e *Engine) Instances() int { return len(e.entries) }
 
@@ -66,6 +74,12 @@ func (e *Engine) view(n *entry) View {
 	v.Ready, v.Health, v.Status, v.Next = u.Ready(), u.Health(), u.Status(), u.NextStart()
 	v.Outdated = n.program.spec.Rolling && n.rolling == rollNone && !n.leaving && n.outdated()
 	v.Idle = v.State == unit.Waiting && !n.waiting
+	if v.State == unit.Starting && v.PID != 0 && v.Spec.Ready.IsSet() {
+		v.Message = "waits for " + v.Spec.Ready.Subject()
+		if lacks := u.Lacks(); lacks != "" {
+			v.Message += ": " + lacks
+		}
+	}
 	if v.State == unit.Waiting && n.waiting {
 		v.Message = "waits for " + waitsFor(n)
 	}

@@ -39,10 +39,11 @@ var rooms = map[string]string{
 	"internal/logs":          "internal/fault",
 	"internal/health":        "internal/spec",
 	"internal/listen":        "",
+	"internal/notify":        "",
 	"internal/guard":         "",
 	"internal/hook":          "",
 	"internal/ledger":        "internal/fault",
-	"internal/daemon":        "internal/fault internal/engine internal/unit internal/conf internal/proc internal/logs internal/health internal/ledger internal/guard internal/event internal/spec internal/cron internal/usage internal/metrics internal/server internal/listen internal/supervisord internal/svconf api internal/hook internal/watch",
+	"internal/daemon":        "internal/fault internal/engine internal/unit internal/conf internal/proc internal/logs internal/health internal/notify internal/ledger internal/guard internal/event internal/spec internal/cron internal/usage internal/metrics internal/server internal/listen internal/supervisord internal/svconf api internal/hook internal/watch",
 	"internal/server":        "api internal/event internal/logs web",
 	"internal/supervisord":   "api internal/event internal/logs internal/xmlrpc internal/svconf",
 	"internal/cli":           "api",
@@ -66,13 +67,14 @@ var modules = map[string]string{
 	"github.com/robfig/cron":              "internal/cron",
 	"github.com/prometheus/client_golang": "internal/metrics",
 	"github.com/prometheus/procfs":        "internal/usage",
-	"github.com/adhocore/gronx":           "",                                                                                                                                                      // a second opinion
-	"golang.org/x/sys":                    "internal/proc internal/logs internal/daemon internal/guard internal/ledger internal/doctor internal/listen cmd/tend bench internal/watch internal/cli", // system calls that the standard library lacks
-	"github.com/bmatcuk/doublestar":       "internal/conf internal/watch",                                                                                                                          // the one checks patterns, the other looks what they match
+	"github.com/adhocore/gronx":           "",                                                                                                                                                                      // a second opinion
+	"golang.org/x/sys":                    "internal/proc internal/logs internal/notify internal/daemon internal/guard internal/ledger internal/doctor internal/listen cmd/tend bench internal/watch internal/cli", // system calls that the standard library lacks
+	"github.com/bmatcuk/doublestar":       "internal/conf internal/watch",                                                                                                                                          // the one checks patterns, the other looks what they match
 	"github.com/google/go-cmp":            "",
 	"github.com/rogpeppe/go-internal":     "",
 	"go.uber.org/goleak":                  "",
 	"pgregory.net/rapid":                  "",
+	"google.golang.org/grpc":              "", // whose server is asked
 }
 
 // source is one parsed file.

@@ -152,7 +152,7 @@ func (s *script) happen() {
 				gen = s.rng.Uint64N(v.Gen)
 			}
 			facts := []unit.Event{unit.Spawned{Gen: gen, PID: 1}, unit.SpawnFailed{Gen: gen}, unit.Ended{Gen: gen}, unit.Ended{Gen: gen, Left: true}, unit.Emptied{Gen: gen}, unit.Tick{},
-				unit.Ready{Gen: gen}, unit.Unready{Gen: gen}, unit.Checked{Gen: gen}, unit.Trouble{Gen: gen}, unit.Idle{Gen: gen}, unit.Extend{Gen: gen, By: time.Hour}, unit.Says{Gen: gen}}
+				unit.Ready{Gen: gen}, unit.Unready{Gen: gen}, unit.Pace{Gen: gen, Every: time.Minute}, unit.Checked{Gen: gen}, unit.Trouble{Gen: gen}, unit.Idle{Gen: gen}, unit.Extend{Gen: gen, By: time.Hour}, unit.Says{Gen: gen}}
 			s.Step(engine.Fact{ID: v.ID, Event: facts[s.rng.IntN(len(facts))]})
 		}
 	case n < 99:

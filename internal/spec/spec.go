@@ -335,6 +335,27 @@ func (r *Ready) Way() string {
 	return ""
 }
 
+// Subject says what makes it ready, as in "waits for …".
+func (r *Ready) Subject() string {
+	switch r.Way() {
+	case "http":
+		return Show(r.HTTP)
+	case "tcp":
+		return "a connection to " + Show(r.TCP)
+	case "grpc":
+		return "gRPC health at " + Show(r.GRPC)
+	case "exec":
+		return "success of " + Show(r.Exec.String())
+	case "log":
+		return "a line like " + r.Log
+	case "notify":
+		return "READY=1"
+	case "fd":
+		return "a line on descriptor " + strconv.Itoa(r.FD.Value)
+	}
+	return ""
+}
+
 // Health says how a ready program is checked. At most one of the ways is set.
 type Health struct {
 	HTTP, TCP, GRPC string // as those of Ready

@@ -7,8 +7,9 @@ import (
 	"tend/internal/spec"
 )
 
-// A Memory is all that a unit is, but for its spec: what has to outlive the
-// process that owns it. See [Restore].
+// A Memory is all that a unit is, but for its spec and what the next try whether
+// it is ready finds anew: what has to outlive the process that owns it. See
+// [Restore].
 type Memory struct {
 	State State `json:"state"`
 	Told  State `json:"told"` // by the latest Change
@@ -20,12 +21,13 @@ type Memory struct {
 	Bound bool  `json:"bound,omitempty"`
 	Due   bool  `json:"due,omitempty"`
 
-	Counts bool   `json:"counts,omitempty"`
-	Ready  bool   `json:"ready,omitempty"`
-	Health Health `json:"health,omitempty"`
-	Misses int    `json:"misses,omitempty"`
-	Cause  string `json:"cause,omitempty"`
-	Status string `json:"status,omitempty"`
+	Counts bool          `json:"counts,omitempty"`
+	Ready  bool          `json:"ready,omitempty"`
+	Health Health        `json:"health,omitempty"`
+	Misses int           `json:"misses,omitempty"`
+	Cause  string        `json:"cause,omitempty"`
+	Status string        `json:"status,omitempty"`
+	Every  time.Duration `json:"every,omitempty"`
 
 	Gen      uint64 `json:"gen"`
 	PID      int    `json:"pid,omitempty"`
@@ -57,7 +59,7 @@ const (
 func (u *Unit) Memory() Memory {
 	return Memory{
 		State: u.state, Told: u.told, Phase: u.phase, Up: u.up, Hold: u.hold, Again: u.again, Over: u.over,
-		Bound: u.bound, Due: u.due, Counts: u.counts, Ready: u.ready, Health: u.health, Misses: u.misses, Cause: u.cause, Status: u.status,
+		Bound: u.bound, Due: u.due, Counts: u.counts, Ready: u.ready, Health: u.health, Misses: u.misses, Cause: u.cause, Status: u.status, Every: u.every,
 		Gen: u.gen, PID: u.pid, Restarts: u.restarts, Shorts: u.shorts, Failures: u.failures,
 		Since: u.since, Started: u.started, Deadline: u.deadline, Ping: u.ping, RunAt: u.runAt, Last: u.last,
 	}
@@ -69,7 +71,7 @@ func Restore(m Memory, s *spec.Program, outside Outside) *Unit {
 	return &Unit{
 		spec: s, outside: outside,
 		state: m.State, told: m.Told, phase: m.Phase, up: m.Up, hold: m.Hold, again: m.Again, over: m.Over,
-		bound: m.Bound, due: m.Due, counts: m.Counts, ready: m.Ready, health: m.Health, misses: m.Misses, cause: m.Cause, status: m.Status,
+		bound: m.Bound, due: m.Due, counts: m.Counts, ready: m.Ready, health: m.Health, misses: m.Misses, cause: m.Cause, status: m.Status, every: m.Every,
 		gen: m.Gen, pid: m.PID, restarts: m.Restarts, shorts: m.Shorts, failures: m.Failures,
 		since: m.Since, started: m.Started, deadline: m.Deadline, ping: m.Ping, runAt: m.RunAt, last: m.Last,
 	}

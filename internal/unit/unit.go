@@ -136,13 +136,15 @@ type Unit struct {
 	over  bool // the kill was sent
 	due   bool // a run of the schedule, or one that somebody has asked for, is to begin
 
-	counts bool     // this run counts as started
-	ready  bool     // it is of use to others
-	health Health   // as the checks find it
-	misses int      // failed checks in a row
-	cause  string   // why it is being ended though it is wanted
-	status string   // what it says of itself
-	watch  Watching // by the latest Watch
+	counts bool          // this run counts as started
+	ready  bool          // it is of use to others
+	health Health        // as the checks find it
+	misses int           // failed checks in a row
+	cause  string        // why it is being ended though it is wanted
+	status string        // what it says of itself
+	lacks  string        // what is missing for it to be ready, as the latest try has found
+	every  time.Duration // its own time between two keep-alives; 0: the watchdog's, negative: none are expected
+	watch  Watching      // by the latest Watch
 
 	gen      uint64
 	pid      int
@@ -241,9 +243,13 @@ type (
 
 	// Ready says that the process is of use now.
 	Ready struct{ Gen uint64 }
-	// Unready says that it isn't for a while: it reads its configuration anew.
-	Unready struct{ Gen uint64 }
-	// Checked is what a health check has found. Message says what is wrong.
+	// Unready says that it isn't for a while, and why in words.
+	Unready struct {
+		Gen     uint64
+		Message string
+	}
+	// Checked is what a health check has found, or before it is ready a try whether
+	// it is. Message says what is wrong.
 	Checked struct {
 		Gen     uint64
 		OK      bool
@@ -251,6 +257,12 @@ type (
 	}
 	// KeepAlive is a sign of life, for the watchdog.
 	KeepAlive struct{ Gen uint64 }
+	// Pace says how often there will be such signs, in place of the watchdog's time;
+	// negative: not at all.
+	Pace struct {
+		Gen   uint64
+		Every time.Duration
+	}
 	// Trouble says that the process itself asks for what its watchdog would do.
 	Trouble struct {
 		Gen     uint64
@@ -294,6 +306,7 @@ func (Ready) event()       {}
 func (Unready) event()     {}
 func (Checked) event()     {}
 func (KeepAlive) event()   {}
+func (Pace) event()        {}
 func (Trouble) event()     {}
 func (Extend) event()      {}
 func (Says) event()        {}
@@ -405,6 +418,10 @@ func (u *Unit) Health() Health { return u.health }
 // Status returns what the process says of its state, "" if it says nothing.
 func (u *Unit) Status() string { return u.status }
 
+// Lacks returns what is missing for it to be ready, as the latest try has found;
+// "" where none has found anything.
+func (u *Unit) Lacks() string { return u.lacks }
+
 // Gen returns the number of the latest start, 0 before the first.
 func (u *Unit) Gen() uint64 { return u.gen }
 
@@ -482,15 +499,23 @@ func (u *Unit) Step(now time.Time, ev Event) []Action {
 	case Unready:
 		if s.lives(ev.Gen) && u.state == Running && u.ready {
 			u.ready = false
-			s.do(Change{From: Running, To: Running, PID: s.pid, Message: "reads its configuration anew"})
+			s.do(Change{From: Running, To: Running, PID: s.pid, Message: ev.Message})
 		}
 	case Checked:
-		if s.lives(ev.Gen) && u.state == Running {
+		switch {
+		case s.lives(ev.Gen) && u.state == Running:
 			s.onChecked(ev)
+		case s.lives(ev.Gen) && u.state == Starting && !ev.OK:
+			u.lacks = ev.Message
 		}
 	case KeepAlive:
 		if s.lives(ev.Gen) && !u.ping.IsZero() {
-			u.ping = now.Add(u.spec.Watchdog)
+			u.ping = now.Add(u.pace())
+		}
+	case Pace:
+		if s.lives(ev.Gen) {
+			u.every = ev.Every
+			s.expectPing()
 		}
 	case Trouble:
 		if s.lives(ev.Gen) && (u.state == Running || u.state == Starting) {
@@ -693,7 +718,7 @@ func (s *step) onRespec(ev Respec) {
 			s.startOrWait()
 		}
 	}
-	if s.spec.Watchdog == 0 {
+	if s.pace() <= 0 {
 		s.ping = time.Time{}
 	}
 	s.anew = true // what is looked for may be the same, but found elsewhere
@@ -750,7 +775,7 @@ func (s *step) start() {
 	if s.phase != none {
 		panic(fmt.Sprintf("unit: a start in state %s while the phase is %s", s.state, s.phase))
 	}
-	s.again, s.over, s.due, s.counts, s.cause, s.status = false, false, false, false, "", ""
+	s.again, s.over, s.due, s.counts, s.cause, s.status, s.lacks, s.every = false, false, false, false, "", "", "", 0
 	s.plan()
 	s.gen++
 	s.phase = spawning
@@ -810,8 +835,23 @@ func (s *step) run(message string) {
 	}
 	s.counts, s.ready = true, !s.spec.IsTask()
 	s.enter(Running, time.Time{}, nil, message)
-	if s.spec.Watchdog > 0 {
-		s.ping = s.now.Add(s.spec.Watchdog)
+	s.expectPing()
+}
+
+// pace returns the longest time between two signs of life, 0 or less where none
+// are expected.
+func (u *Unit) pace() time.Duration {
+	if u.every != 0 {
+		return u.every
+	}
+	return u.spec.Watchdog
+}
+
+// expectPing expects the next sign of life, counted from now.
+func (s *step) expectPing() {
+	s.ping = time.Time{}
+	if s.state == Running && s.pace() > 0 {
+		s.ping = s.now.Add(s.pace())
 	}
 }
 
@@ -906,7 +946,7 @@ func (s *step) onEnded(ev Ended) {
 	s.last = &event.Exit{Code: ev.Code, Signal: ev.Signal, Core: ev.Core, Unknown: ev.Unknown, At: at, Uptime: max(0, at.Sub(s.started))}
 	s.last.Success = !ev.Unknown && ev.Signal == 0 && s.cause == "" && slices.Contains(s.spec.SuccessCodes, ev.Code)
 	s.last.Cause = s.cause
-	s.pid, s.status = 0, ""
+	s.pid, s.status, s.lacks = 0, "", ""
 	if !ev.Left {
 		s.settle()
 		return
@@ -1120,7 +1160,7 @@ func (s *step) onTick() {
 		s.onDue()
 	}
 	if past(s.ping) {
-		s.abort("watchdog: no sign of life for " + Duration(s.spec.Watchdog))
+		s.abort("watchdog: no sign of life for " + Duration(s.pace()))
 	}
 	if past(s.runAt) {
 		s.onRunDue()
@@ -1179,7 +1219,11 @@ func (s *step) onDue() {
 	switch s.state {
 	case Starting:
 		if s.spec.Ready.IsSet() {
-			s.fail("not ready within " + Duration(s.deadline.Sub(s.started)))
+			cause := "not ready within " + Duration(s.deadline.Sub(s.started))
+			if s.lacks != "" {
+				cause += ": " + s.lacks
+			}
+			s.fail(cause)
 			return
 		}
 		s.run("running")

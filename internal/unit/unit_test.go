@@ -68,7 +68,7 @@ func compare(t *testing.T, file, got string) {
 //
 //	program KEY=VALUE …    a new unit, stopped
 //	up, down, down now, drain, restart, run, hold, bind, unhold, tick
-//	ready, unready, healthy, sick REASON, alive, trouble REASON, extend TIME,
+//	ready, unready, healthy, sick REASON, alive, pace TIME, trouble REASON, extend TIME,
 //	demanded, idle         facts, of the latest generation
 //	respec KEY=VALUE …     the program with these changed
 //	spawned PID, failed REASON, ended exit N, ended signal NAME, emptied, lost
@@ -184,13 +184,19 @@ func parse(t testing.TB, u *Unit, line string) Event {
 	case "ready":
 		return Ready{Gen: gen}
 	case "unready":
-		return Unready{Gen: gen}
+		return Unready{Gen: gen, Message: "reads its configuration anew"}
 	case "healthy":
 		return Checked{Gen: gen, OK: true}
 	case "sick":
 		return Checked{Gen: gen, Message: arg}
 	case "alive":
 		return KeepAlive{Gen: gen}
+	case "pace":
+		every, err := time.ParseDuration(arg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return Pace{Gen: gen, Every: every}
 	case "trouble":
 		return Trouble{Gen: gen, Message: arg}
 	case "extend":
@@ -369,7 +375,7 @@ var places = []struct{ name, way string }{
 
 var tableEvents = []string{"up", "down", "down now", "drain", "restart", "hold", "unhold", "respec stop_timeout=1s", "tick", "+1h tick",
 	"spawned 9", "failed no memory", "ended exit 0", "ended exit 1", "ended signal KILL", "ended exit 1 left", "ended unknown", "emptied", "lost", "resume",
-	"run", "bind", "ready", "unready", "healthy", "sick status 500", "alive", "trouble stuck", "extend 90s", "demanded", "idle",
+	"run", "bind", "ready", "unready", "healthy", "sick status 500", "alive", "pace 5s", "trouble stuck", "extend 90s", "demanded", "idle",
 	"respec ready.tcp=:80 health.tcp=:80", "respec schedule=1h", "gen 99 ready",
 	"gen 99 spawned 9", "gen 99 failed no memory", "gen 99 ended exit 0", "gen 99 emptied"}
 
@@ -538,7 +544,7 @@ func FuzzLaws(f *testing.F) {
 				}
 				step(Tick{})
 			case 24:
-				step([]Event{Ready{gen}, Unready{gen}, Ready{gen}, Extend{gen, time.Second}, KeepAlive{gen}, Says{gen, "x"}, Trouble{gen, "x"}, Idle{gen}}[b>>5])
+				step([]Event{Ready{gen}, Unready{gen, "x"}, Pace{gen, time.Second}, Extend{gen, time.Second}, KeepAlive{gen}, Says{gen, "x"}, Trouble{gen, "x"}, Idle{gen}}[b>>5])
 			case 25, 26:
 				step(Checked{Gen: gen, OK: n == 25})
 			case 27:
