@@ -276,12 +276,14 @@ func lookup(p *spec.Program) (*proc.Account, error) {
 // destinations returns where the output of an instance goes; err is nil where
 // standard error is merged.
 func destinations(name string, p *spec.Program, logDir string, account *proc.Account) (out logs.Options, err *logs.Options) {
-	out = logs.Options{MaxSize: p.Log.MaxSize, Keep: p.Log.Keep, Timestamp: p.Log.Timestamp, UID: -1, GID: -1}
+	out = logs.Options{MaxSize: p.Log.MaxSize, Keep: p.Log.Keep, UID: -1, GID: -1}
 	if account != nil {
 		out.UID, out.GID = int(account.Cred.UID), int(account.Cred.GID)
 	}
+	out.Recipe = recipe(name, p, "stdout")
 	if p.Log.Stderr != "" {
 		e := out
+		e.Recipe = recipe(name, p, "stderr")
 		if size := p.Log.StderrMaxSize; size.Set {
 			e.MaxSize = int64(size.Value)
 		}
@@ -301,6 +303,27 @@ func destinations(name string, p *spec.Program, logDir string, account *proc.Acc
 	}
 	direct(&out, file, logs.Inherit)
 	return out, err
+}
+
+// recipe returns what is made of the output of an instance, nil for nothing.
+func recipe(name string, p *spec.Program, stream string) *logs.Recipe {
+	r := &logs.Recipe{JSON: p.Log.Format == spec.LogJSON, Timestamp: p.Log.Timestamp, StripANSI: p.Log.StripANSI, MaxLine: int(p.Log.MaxLine)}
+	if *r == (logs.Recipe{}) {
+		return nil
+	}
+	if r.JSON {
+		r.Source = source(name, p, stream)
+	}
+	return r
+}
+
+// source returns who writes a stream.
+func source(name string, p *spec.Program, stream string) logs.Source {
+	instance := 0
+	if i := strings.LastIndexByte(name, ':'); i >= 0 && p.Member.Group == "" {
+		instance, _ = strconv.Atoi(name[i+1:])
+	}
+	return logs.Source{Program: p.Name, Instance: instance, Name: name, Stream: stream}
 }
 
 // direct sends the output of o to a file as the configuration names it.

@@ -334,21 +334,27 @@ func (c *Capture) work(l *lane) {
 		s.state = running
 		o := s.options()
 		due := s.failure == nil || c.now() >= s.failure.retry
+		s.flush = s.drains != nil || s.hold != nil && s.hold.after > lastHold
 		c.mu.Unlock()
-		n := c.turn(s, &o, due)
+		n, held := c.turn(s, &o, due)
 		c.mu.Lock()
-		c.settle(s, l, n)
+		c.settle(s, l, n, held)
 	}
 }
 
 // settle decides what becomes of s after a turn that moved n bytes: a further
-// turn, at once or after a nap, or back to the epoll. c.mu is held, and let go
-// of during the nap.
-func (c *Capture) settle(s *Stream, l *lane, n int64) {
+// turn, at once or after a nap, or back to the epoll. held says that the pipe
+// isn't empty, but holds the beginning of a line that has to be whole. c.mu is
+// held, and let go of during the nap.
+func (c *Capture) settle(s *Stream, l *lane, n int64, held bool) {
 	s.moved += n
 	c.moved += n
+	if n > 0 {
+		s.hold = nil
+	}
 	s.wake(n)
 	again, nap := s.pace(n, c.now())
+	again = again && !(held && n == 0)
 	if nap >= minNap/2 && l.head == nil && !s.closed && !c.closed && s.drains == nil {
 		// Let the pipe fill: a splice of 30 KiB costs about what one of 100
 		// bytes does. While others wait for a turn, that is the nap.
@@ -368,6 +374,9 @@ func (c *Capture) settle(s *Stream, l *lane, n int64) {
 			next.workers++
 			c.wg.Go(func() { c.work(next) })
 		}
+	case held:
+		s.state = armed // but the epoll would say at once that there is something
+		s.await()
 	default:
 		s.state = armed
 		if err := s.arm(unix.EPOLL_CTL_MOD); err != nil {
@@ -474,15 +483,17 @@ type Stream struct {
 	name string
 	next *Stream // in a lane
 
-	path      string
-	maxSize   int64
-	keep      int32
-	mode      Mode
-	timestamp bool
-	tap       Tap
+	path    string
+	maxSize int64
+	keep    int32
+	mode    Mode
+	state   uint8
+	closed  bool
+	flush   bool // what isn't a whole line doesn't wait any longer; the worker's, set before its turn
 
-	state  uint8
-	closed bool
+	tap   Tap
+	extra *Options // what there is of options beyond these; nil: nothing
+	hold  *hold    // nil: no beginning of a line is held back
 
 	fd, size, slot, seq int32 // the pipe, its capacity in bytes, the place in c.slots
 
@@ -501,6 +512,12 @@ type failure struct {
 	midLine bool          // what was dropped last has no line end; the worker's alone
 }
 
+// A hold is the wait for the rest of a line.
+type hold struct {
+	timer *time.Timer
+	after time.Duration // how long the next wait is
+}
+
 // A drain is a caller of Drain that waits.
 type drain struct {
 	left  int64 // bytes that were in the pipe and still are
@@ -510,11 +527,19 @@ type drain struct {
 }
 
 func (s *Stream) set(o *Options) {
-	s.path, s.mode, s.maxSize, s.keep, s.timestamp, s.tap = o.Path, o.Mode, o.MaxSize, int32(min(o.Keep, 1<<30)), o.Timestamp, o.Tap
+	s.path, s.mode, s.maxSize, s.keep, s.tap = o.Path, o.Mode, o.MaxSize, int32(min(o.Keep, 1<<30)), o.Tap
+	s.extra = nil
+	if o.Recipe != nil {
+		extra := *o
+		s.extra = &extra
+	}
 }
 
 func (s *Stream) options() Options {
-	return Options{Path: s.path, Mode: s.mode, MaxSize: s.maxSize, Keep: int(s.keep), Timestamp: s.timestamp, Tap: s.tap, UID: -1, GID: -1}
+	if s.extra != nil {
+		return *s.extra
+	}
+	return Options{Path: s.path, Mode: s.mode, MaxSize: s.maxSize, Keep: int(s.keep), Tap: s.tap, UID: -1, GID: -1}
 }
 
 // arm asks the epoll for one event.
@@ -710,9 +735,29 @@ func (s *Stream) close() {
 	}
 }
 
+// await has a turn come after a while. c.mu is held.
+func (s *Stream) await() {
+	if s.hold == nil {
+		s.hold = &hold{after: firstHold}
+	}
+	h := s.hold
+	h.timer = time.AfterFunc(h.after, func() {
+		s.c.mu.Lock()
+		defer s.c.mu.Unlock()
+		if s.hold == h && !s.closed {
+			s.c.enqueue(s)
+		}
+	})
+	h.after *= 2
+}
+
 // release closes the pipe's descriptor, which takes it from the epoll: nobody
 // else shares its open file.
 func (s *Stream) release() {
+	if s.hold != nil {
+		s.hold.timer.Stop()
+		s.hold = nil
+	}
 	if s.fd >= 0 {
 		unix.Close(int(s.fd))
 		s.fd = -1

@@ -236,6 +236,23 @@ func (f *file) writeError(err error) error {
 	return fmt.Errorf("cannot write log file: %w", &os.PathError{Op: "write", Path: f.path, Err: err})
 }
 
+// column returns how much there is of the line that the file's first size bytes
+// end in; 0: none is begun. With limit bytes it is long enough.
+func (f *file) column(size int64, limit int) int {
+	if !f.midLine(size) {
+		return 0
+	}
+	if limit == 0 {
+		return 1
+	}
+	p := make([]byte, min(int64(limit), size))
+	n, err := unix.Pread(f.fd, p, size-int64(len(p)))
+	if err != nil || n < len(p) {
+		return 1
+	}
+	return n - 1 - bytes.LastIndexByte(p, '\n')
+}
+
 // midLine says whether the last of size bytes is no line end. A file that can't
 // be read is taken to end in one.
 func (f *file) midLine(size int64) bool {
@@ -368,7 +385,8 @@ func shift(path string, keep int) error {
 
 // step moves bytes from the pipe to the file: up to about turnBytes or what the
 // size limit allows. more says that the pipe may hold more. Bytes leave the
-// pipe as they are written, or thereafter.
+// pipe as they are written, or thereafter. Where sc.held is set, what the pipe
+// holds has to become more first.
 func (f *file) step(c *Capture, s *Stream, o *Options, sc *scratch) (n int, more bool, err error) {
 	size, err := f.ready(c.files)
 	if err != nil {
@@ -378,7 +396,7 @@ func (f *file) step(c *Capture, s *Stream, o *Options, sc *scratch) (n int, more
 	if !f.regular || f.rotateErr != nil && time.Now().Before(f.rotateAt) {
 		limit = 0
 	}
-	raw := f.regular && !f.noSplice && !o.Timestamp && o.Tap == nil
+	raw := f.regular && !f.noSplice && o.Recipe == nil && o.Tap == nil
 	if raw && (limit == 0 || limit-size >= int64(s.size)) {
 		n, err := f.splice(s, size, turnBytes, limit)
 		if err == unix.EINVAL { // not this file system (splice(2)), or an append-only file
@@ -389,22 +407,27 @@ func (f *file) step(c *Capture, s *Stream, o *Options, sc *scratch) (n int, more
 	}
 
 	want := int64(scratchBytes)
-	if o.Timestamp {
-		want /= 4 // stamps make much of little
-	}
-	if limit > 0 { // no further than the limit and, most likely, the end of the line there
+	if limit > 0 && o.Recipe == nil { // no further than the limit and, most likely, the end of the line there
 		want = min(want, max(limit-size, 0)+4096)
 	}
 	p, err := sc.peek(s, int(want))
 	if err != nil || len(p) == 0 {
 		return 0, false, err
 	}
-	var stamp []byte
-	if o.Timestamp {
-		stamp = appendStamp(sc.stamp[:0])
+	var rotate bool
+	var column int
+	if o.Recipe != nil {
+		if column, err = f.prepare(o.Recipe, &size); err != nil {
+			return 0, false, err
+		}
+		sc.out, n, rotate = sc.cook(o.Recipe, p, spot{off: size, limit: limit, column: column, flush: s.flush || s.full()})
+	} else {
+		n, rotate = cut(p, size, limit, limit > 0 && f.midLine(size))
 	}
-	mid := (limit > 0 || o.Timestamp) && f.midLine(size)
-	n, rotate := cut(p, size, limit, mid, len(stamp))
+	if n == 0 && !rotate {
+		sc.held = true
+		return 0, false, nil
+	}
 	if rotate {
 		if err := f.tryRotate(c, s, o.Keep); err != nil {
 			return 0, false, err
@@ -421,7 +444,7 @@ func (f *file) step(c *Capture, s *Stream, o *Options, sc *scratch) (n int, more
 		return n, true, err
 	}
 	if f.regular && c.stages != nil {
-		return c.stages.carry(f, s, o, sc, size, n)
+		return c.stages.carry(f, s, o, sc, size, column, n)
 	}
 	last := p[n-1]
 	if o.Tap != nil { // it sees them once: they don't stay where they would be seen again
@@ -430,8 +453,11 @@ func (f *file) step(c *Capture, s *Stream, o *Options, sc *scratch) (n int, more
 		}
 		p = o.Tap(p)
 	}
-	if o.Timestamp {
-		p = sc.stampLines(p, stamp, mid)
+	if o.Recipe != nil {
+		if o.Tap != nil {
+			sc.cookAll(o.Recipe, p, column)
+		}
+		p = sc.out
 	}
 	patience := stuckAfter
 	if s.failure != nil {
@@ -515,7 +541,8 @@ type scratch struct {
 	r, w  int // 0: none
 	bytes []byte
 	out   []byte
-	stamp [40]byte
+	cooks cook
+	held  bool // see step
 
 	lost    int64 // bytes that were out of the pipe when their file refused them
 	lostMid bool  // the last of them was no line end
@@ -634,46 +661,66 @@ func readFull(fd int, p []byte) error {
 	return nil
 }
 
-// appendStamp appends what stands in front of a line that begins now.
-func appendStamp(b []byte) []byte {
-	return time.Now().AppendFormat(b, "2006-01-02T15:04:05.000Z07:00 ")
+// cook cooks p, as [cook.do] says.
+func (sc *scratch) cook(r *Recipe, p []byte, at spot) (out []byte, n int, rotate bool) {
+	sc.cooks.begin(r, time.Now())
+	return sc.cooks.do(sc.out[:0], p, at)
 }
 
-// stampLines returns p with stamp in front of each line that begins in it.
-func (sc *scratch) stampLines(p, stamp []byte, midLine bool) []byte {
+// cookAll leaves in sc.out what is made of all of p, whatever that is.
+func (sc *scratch) cookAll(r *Recipe, p []byte, column int) {
+	sc.cooks.begin(r, time.Now())
 	sc.out = sc.out[:0]
-	for len(p) > 0 {
-		if !midLine {
-			sc.out = append(sc.out, stamp...)
-		}
-		line := firstLine(p)
-		sc.out = append(sc.out, line...)
-		midLine = false
-		p = p[len(line):]
+	for at := (spot{column: column, flush: true}); len(p) > 0; {
+		var n int
+		sc.out, n, _ = sc.cooks.do(sc.out, p, at)
+		p = p[n:]
+		at.column = 0
 	}
-	return sc.out
+}
+
+// prepare returns the column that a file is in, and ends its last line where an
+// object has to begin.
+func (f *file) prepare(r *Recipe, size *int64) (column int, err error) {
+	if column = f.column(*size, r.MaxLine); column > 0 && r.JSON {
+		if err := f.write([]byte("\n"), *size, 0); err != nil {
+			return 0, err
+		}
+		*size++
+		column = 0
+	}
+	return column, nil
+}
+
+// full says that a program that writes waits for room in the pipe.
+func (s *Stream) full() bool {
+	p := []unix.PollFd{{Fd: s.fd, Events: unix.POLLOUT}}
+	n, err := unix.Poll(p, 0)
+	return n == 0 && err == nil
 }
 
 // turn moves what is in the pipe of s, at most about turnBytes, and returns how
 // much that was. due says that a failed destination is to be tried again.
-func (c *Capture) turn(s *Stream, o *Options, due bool) (n int64) {
+// held is as settle's.
+func (c *Capture) turn(s *Stream, o *Options, due bool) (n int64, held bool) {
 	sc := c.bufs.get()
 	defer c.bufs.put(sc)
+	sc.held = false
 	switch {
 	case o.Mode == None:
 		n, _ = sc.drop(s, o.Tap)
-		return n
+		return n, false
 	case !due:
 		n, mid := sc.drop(s, o.Tap)
 		s.failure.midLine = mid || n == 0 && s.failure.midLine
 		c.lost(s, n)
-		return n
+		return n, false
 	}
 	if s.failure != nil && s.failure.midLine {
 		n = sc.dropLine(s, o.Tap)
 		c.lost(s, n)
 		if s.failure.midLine {
-			return n
+			return n, false
 		}
 	}
 	moved, err := c.deliver(s, o, sc)
@@ -695,7 +742,7 @@ func (c *Capture) turn(s *Stream, o *Options, due bool) (n int64) {
 		c.mu.Unlock()
 		c.notice(Notice{Stream: s.name, Path: o.Path, Dropped: f.dropped})
 	}
-	return n
+	return n, sc.held
 }
 
 // deliver moves bytes to their destination and returns how many it was.
@@ -709,12 +756,29 @@ func (c *Capture) deliver(s *Stream, o *Options, sc *scratch) (moved int64, err 
 		if o.Mode == InheritError {
 			fd, name = c.stderr, "error"
 		}
-		if o.Tap != nil {
-			n, last := len(p), p[len(p)-1]
+		if o.Tap != nil || o.Recipe != nil {
+			n := len(p)
+			if o.Recipe != nil {
+				at := spot{whole: true, flush: s.flush || s.full()}
+				if sc.out, n, _ = sc.cook(o.Recipe, p, at); n == 0 {
+					sc.held = true
+					return 0, nil
+				}
+			}
+			last := p[n-1]
 			if err := sc.skip(s, n); err != nil {
 				return 0, err
 			}
-			if _, err := writeTo(fd, o.Tap(p), -1); err != nil {
+			if p = p[:n]; o.Tap != nil {
+				p = o.Tap(p)
+			}
+			if o.Recipe != nil {
+				if o.Tap != nil {
+					sc.cookAll(o.Recipe, p, 0)
+				}
+				p = sc.out
+			}
+			if _, err := writeTo(fd, p, -1); err != nil {
 				sc.lose(n, last)
 				return 0, fmt.Errorf("cannot write to standard %s: %w", name, err)
 			}

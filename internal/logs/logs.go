@@ -47,9 +47,9 @@ type Options struct {
 	// With 0 a full file is removed, and a new one begun.
 	Keep int
 
-	// Timestamp puts the local time (RFC 3339, milliseconds) and a blank in
-	// front of each line. File only.
-	Timestamp bool
+	// Recipe, if set, says what is made of the output. For File and the standard
+	// outputs.
+	Recipe *Recipe
 
 	// Tap, if set, sees the bytes on their way.
 	Tap Tap
@@ -81,6 +81,8 @@ func (o *Options) check() error {
 		return fmt.Errorf("log size %d is negative", o.MaxSize)
 	case o.Keep < 0:
 		return fmt.Errorf("number of rotated logs to keep, %d, is negative", o.Keep)
+	case o.Recipe != nil && o.Recipe.MaxLine != 0 && o.Recipe.MaxLine < MinMaxLine:
+		return fmt.Errorf("longest line of a log, %d bytes, is less than %d", o.Recipe.MaxLine, MinMaxLine)
 	}
 	return nil
 }
@@ -111,6 +113,12 @@ const (
 	// writes densely; maxNap is what batching may add to the latency of a line.
 	minNap = 50 * time.Microsecond
 	maxNap = 500 * time.Microsecond
+
+	// The beginning of a line that has to be whole waits in the pipe for its rest:
+	// it is looked at again after firstHold, then after twice that, and so on until
+	// after lastHold, a quarter of a second altogether; then it is taken for whole.
+	firstHold = time.Millisecond
+	lastHold  = 128 * time.Millisecond
 
 	// fileWorkers bounds the goroutines, and so the threads, that write files:
 	// that many destinations may hang before others wait.

@@ -88,7 +88,7 @@ func Check(s *Set) []Problem {
 			}
 			say(p, "after", didYouMean(dep, names), "no program is named %q", dep)
 		}
-		if filepath.IsAbs(p.Log.Stderr) && p.Log.Stderr == p.Log.File {
+		if filepath.IsAbs(p.Log.Stderr) && p.Log.Stderr == p.Log.File && p.Log.Format != LogJSON { // an object says which it is of
 			say(p, "log.stderr", "drop log.stderr: it is merged by default", "log.stderr and log.file are the same file")
 		}
 	}

@@ -105,6 +105,12 @@ var Fields = []*Field{
 		ptr: func(p *Program) any { return &p.Log.StderrKeep }, min: 0, max: 10000},
 	{Key: "log.timestamp", Apply: Live, Doc: "Put the time in front of each line.",
 		ptr: func(p *Program) any { return &p.Log.Timestamp }},
+	{Key: "log.format", Apply: Live, Doc: "`raw` is what the program writes. `json` makes an object of each line: `time`, `program`, `instance`, `stream`, `message`, and `\"partial\": true` where the line goes on in the next object. Bytes that aren't UTF-8 become U+FFFD.",
+		Enum: []string{string(LogRaw), string(LogJSON)}, ptr: func(p *Program) any { return (*string)(&p.Log.Format) }},
+	{Key: "log.max_line", Apply: Live, Doc: "A longer line is ended there, and goes on in the next one behind `… `. It counts what is put in front. 0 is no limit; in objects, and on the way to `syslog` and `journal`, 16KB then, and 32KiB at most.",
+		ptr: func(p *Program) any { return (*Size)(&p.Log.MaxLine) }, min: 128},
+	{Key: "log.strip_ansi", Apply: Live, Doc: "Take out the escape sequences that colour the output on a terminal.",
+		ptr: func(p *Program) any { return &p.Log.StripANSI }},
 	{Key: "log.shared", Apply: Live, Doc: "Other programs or instances may write to the same file, which is an error else: no line is lost, but nobody can tell whose it is.",
 		ptr: func(p *Program) any { return &p.Log.Shared }},
 	{Key: "limits", Apply: OnRestart, Doc: "Resource limits (rlimits) by name, as `limits.nofile = 65536`: a number, `\"unlimited\"`, or `\"soft:hard\"`.",
@@ -122,7 +128,7 @@ var Fields = []*Field{
 // for its dotted sub-keys too.
 var Later = []string{
 	"requires", "ready", "health", "watchdog", "schedule", "timezone", "overlap", "catch_up", "watch", "rolling",
-	"listen", "on_demand", "idle_timeout", "log.compress", "log.format", "log.rate_limit", "limits.memory", "limits.cpu", "limits.pids",
+	"listen", "on_demand", "idle_timeout", "log.compress", "log.rate_limit", "limits.memory", "limits.cpu", "limits.pids",
 	"capabilities", "read_only", "read_write", "on_event",
 }
 
@@ -157,7 +163,7 @@ func New(name string) *Program {
 		Restart: RestartAlways, SuccessCodes: []int{0}, MinUptime: time.Second,
 		Backoff:    Backoff{Kind: Growing, Initial: 100 * time.Millisecond, Max: 30 * time.Second, Factor: 2, Jitter: 0.1, Reset: 10 * time.Second},
 		StopSignal: SIGTERM, StopTimeout: 10 * time.Second, StopScope: ScopeGroup, KillScope: KillTree, WhenDisabled: DisabledStop, Type: Service,
-		Log: Log{MaxSize: 50e6, Keep: 5},
+		Log: Log{MaxSize: 50e6, Keep: 5, Format: LogRaw},
 	}
 }
 
@@ -262,6 +268,9 @@ func (f *Field) Set(p *Program, v any) error {
 		n, err := toSize(v)
 		if err != nil {
 			return err
+		}
+		if n != 0 && float64(n) < f.min {
+			return &ValueError{Message: FormatSize(n) + " is too little", Hint: fmt.Sprintf("use 0, or at least %vB", f.min)}
 		}
 		*ptr = Size(n)
 	case *optionalSize:

@@ -290,11 +290,22 @@ type Log struct {
 	MaxSize   int64  // bytes; 0: never rotated
 	Keep      int
 	Timestamp bool
+	Format    LogFormat
+	MaxLine   int64 // bytes; 0: no limit
+	StripANSI bool
 	Shared    bool // others may write to the same file
 
 	StderrMaxSize Optional // unset: as MaxSize
 	StderrKeep    Optional // unset: as Keep
 }
+
+// LogFormat is the form in which output is kept.
+type LogFormat string
+
+const (
+	LogRaw  LogFormat = "raw"
+	LogJSON LogFormat = "json" // an object a line
+)
 
 // Separate as [Log.Stderr] is a file of its own at the default place.
 const Separate = "separate"
