@@ -101,6 +101,9 @@ func expected(f *spec.Field) string {
 	}
 	switch kind := f.Kind(); kind {
 	case "enum":
+		if f.Yes != "" {
+			return list(f.Enum) + ", yes or no"
+		}
 		return list(f.Enum)
 	case "command":
 		return "a string or a list"

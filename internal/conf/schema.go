@@ -127,7 +127,14 @@ func fieldSchema(f *field) object {
 	case "float":
 		return orReference(number("number"))
 	case "enum":
-		return orReference(object{"enum": f.Enum})
+		choices := make([]any, 0, len(f.Enum)+2)
+		for _, s := range f.Enum {
+			choices = append(choices, s)
+		}
+		if f.Yes != "" {
+			choices = append(choices, false, true)
+		}
+		return orReference(object{"enum": choices})
 	case "ints":
 		return object{"type": "array", "items": number("integer")}
 	case "string":

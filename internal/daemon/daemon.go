@@ -692,6 +692,8 @@ func (d *Daemon) onLogNotice(n logs.Notice) {
 	}
 	var message string
 	switch {
+	case n.Err != nil && n.Kept:
+		message = n.Err.Error()
 	case n.Err != nil:
 		message = fmt.Sprintf("cannot write %s: %v; its output is dropped until that works again", where, n.Err)
 	case n.Dropped > 0:

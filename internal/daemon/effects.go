@@ -281,6 +281,12 @@ func destinations(name string, p *spec.Program, logDir string, account *proc.Acc
 		out.UID, out.GID = int(account.Cred.UID), int(account.Cred.GID)
 	}
 	out.Recipe = recipe(name, p, "stdout")
+	switch p.Log.Compress {
+	case spec.CompressGzip:
+		out.Compress = logs.Gzip
+	case spec.CompressZstd:
+		out.Compress = logs.Zstd
+	}
 	if p.Log.Stderr != "" {
 		e := out
 		e.Recipe = recipe(name, p, "stderr")

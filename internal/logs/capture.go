@@ -59,6 +59,7 @@ type Capture struct {
 	streams int
 	moved   int64
 	dropped int64
+	packer  packer
 
 	// Two lanes, so that a standard output that blocks holds up only those
 	// that write to it.
@@ -243,6 +244,7 @@ func (c *Capture) Adopt(name string, fd int, o Options) (*Stream, error) {
 	}
 	c.slots[s.slot] = s
 	c.streams++
+	c.pack(&o) // what an earlier process has left undone
 	return s, nil
 }
 
@@ -529,7 +531,7 @@ type drain struct {
 func (s *Stream) set(o *Options) {
 	s.path, s.mode, s.maxSize, s.keep, s.tap = o.Path, o.Mode, o.MaxSize, int32(min(o.Keep, 1<<30)), o.Tap
 	s.extra = nil
-	if o.Recipe != nil {
+	if o.Recipe != nil || o.Compress != Plain {
 		extra := *o
 		s.extra = &extra
 	}
@@ -645,6 +647,7 @@ func (s *Stream) Configure(o Options) error {
 		s.c.enqueue(s)
 	}
 	s.set(&o)
+	s.c.pack(&o)
 	if s.failure != nil {
 		s.failure.retry = 0
 	}

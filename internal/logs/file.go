@@ -367,20 +367,43 @@ func shift(path string, keep int) error {
 		}
 	}
 	last := 1
-	for ; last < keep; last++ {
-		if _, err := os.Lstat(rotated(path, last)); errors.Is(err, os.ErrNotExist) {
-			break
-		}
+	for ; last < keep && exists(path, last); last++ {
 	}
 	for n := min(last, keep); n > 0; n-- {
-		err := os.Rename(rotated(path, n-1), rotated(path, n))
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
+		if n == keep && n > 1 {
+			removeAll(path, n) // it needn't have the same suffix as what takes its place
+		}
+		for _, suffix := range suffixes {
+			if n == 1 && suffix != "" {
+				break
+			}
+			err := os.Rename(rotated(path, n-1)+suffix, rotated(path, n)+suffix)
+			if err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
 		}
 	}
-	for n := keep + 1; os.Remove(rotated(path, n)) == nil; n++ {
+	for n := keep + 1; removeAll(path, n); n++ {
 	}
 	return nil
+}
+
+// exists says whether there is an nth rotated file, compressed or not.
+func exists(path string, n int) bool {
+	for _, suffix := range suffixes {
+		if _, err := os.Lstat(rotated(path, n) + suffix); !errors.Is(err, os.ErrNotExist) {
+			return true
+		}
+	}
+	return false
+}
+
+// removeAll removes the nth rotated file, and returns whether there was one.
+func removeAll(path string, n int) (removed bool) {
+	for _, suffix := range suffixes {
+		removed = os.Remove(rotated(path, n)+suffix) == nil || removed
+	}
+	return removed
 }
 
 // step moves bytes from the pipe to the file: up to about turnBytes or what the
@@ -429,7 +452,7 @@ func (f *file) step(c *Capture, s *Stream, o *Options, sc *scratch) (n int, more
 		return 0, false, nil
 	}
 	if rotate {
-		if err := f.tryRotate(c, s, o.Keep); err != nil {
+		if err := f.tryRotate(c, s, o); err != nil {
 			return 0, false, err
 		}
 		return 0, true, nil
@@ -502,8 +525,8 @@ func (f *file) splice(s *Stream, off int64, n int, limit int64) (int, error) {
 // tryRotate rotates, or gives notice that it can't and lets the file grow: a
 // long file is better than lost lines. The error is of a file that is closed
 // for good.
-func (f *file) tryRotate(c *Capture, s *Stream, keep int) error {
-	err := f.rotate(c.files, keep)
+func (f *file) tryRotate(c *Capture, s *Stream, o *Options) error {
+	err := f.rotate(c.files, o.Keep)
 	if f.fd < 0 {
 		return err
 	}
@@ -513,7 +536,12 @@ func (f *file) tryRotate(c *Capture, s *Stream, keep int) error {
 		f.rotateAt = time.Now().Add(retryAfter)
 	}
 	if (was == nil) != (err == nil) {
-		c.notice(Notice{Stream: s.name, Path: f.path, Err: err})
+		c.notice(Notice{Stream: s.name, Path: f.path, Err: err, Kept: true})
+	}
+	if err == nil && o.Compress != Plain {
+		c.mu.Lock()
+		c.pack(o)
+		c.mu.Unlock()
 	}
 	return nil
 }

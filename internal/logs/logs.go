@@ -11,9 +11,8 @@
 // The end of a program's output is not an end of file, which never comes. It is
 // "the process has ended and the pipe is empty": see [Stream.Drain].
 //
-// The package knows nothing of programs, instances or restarts, compresses
-// nothing and calls fsync for nobody: what is in the file survives the daemon,
-// not the machine.
+// The package knows nothing of programs, instances or restarts, calls fsync
+// for nobody: what is in the file survives the daemon, not the machine.
 package logs
 
 import (
@@ -47,6 +46,9 @@ type Options struct {
 	// With 0 a full file is removed, and a new one begun.
 	Keep int
 
+	// Compress is how rotated files are compressed, in the background.
+	Compress Codec
+
 	// Recipe, if set, says what is made of the output. For File and the standard
 	// outputs.
 	Recipe *Recipe
@@ -79,6 +81,8 @@ func (o *Options) check() error {
 		return fmt.Errorf("log path %q is not absolute", o.Path)
 	case o.MaxSize < 0:
 		return fmt.Errorf("log size %d is negative", o.MaxSize)
+	case int(o.Compress) >= len(suffixes):
+		return fmt.Errorf("unknown compression %d", o.Compress)
 	case o.Keep < 0:
 		return fmt.Errorf("number of rotated logs to keep, %d, is negative", o.Keep)
 	case o.Recipe != nil && o.Recipe.MaxLine != 0 && o.Recipe.MaxLine < MinMaxLine:
@@ -94,6 +98,7 @@ type Notice struct {
 	Path    string // the file; empty for Inherit and InheritError
 	Err     error  // why nothing can be written or rotated; nil: it can again
 	Dropped int64  // bytes lost since the destination failed
+	Kept    bool   // with Err: nothing is lost by it
 }
 
 const (

@@ -24,6 +24,7 @@ type Field struct {
 	Doc   string // one sentence or two for the reference, Markdown
 	Value string // what is expected, for messages and the reference: "a duration"
 	Enum  []string
+	Yes   string             // the one of Enum that true stands for, false for the first; "": none
 	ptr   func(*Program) any // the place of the value; its type is the kind
 	min   float64            // smallest number allowed, where the kind is a number
 	max   float64            // largest; both 0: no bounds
@@ -99,6 +100,8 @@ var Fields = []*Field{
 		ptr: func(p *Program) any { return (*Size)(&p.Log.MaxSize) }},
 	{Key: "log.keep", Apply: Live, Doc: "How many rotated files are kept.",
 		ptr: func(p *Program) any { return &p.Log.Keep }, min: 0, max: 10000},
+	{Key: "log.compress", Apply: Live, Doc: "Compress rotated files, in the background: `web.log.1.gz` or `web.log.1.zst`. `true` is `gzip`.",
+		Enum: []string{string(CompressNone), string(CompressGzip), string(CompressZstd)}, Yes: string(CompressGzip), ptr: func(p *Program) any { return (*string)(&p.Log.Compress) }},
 	{Key: "log.stderr_max_size", Apply: Live, Doc: "`log.max_size` of a standard error with a file of its own; default is the same.",
 		ptr: func(p *Program) any { return &optionalSize{&p.Log.StderrMaxSize} }},
 	{Key: "log.stderr_keep", Apply: Live, Doc: "`log.keep` of a standard error with a file of its own; default is the same.",
@@ -128,7 +131,7 @@ var Fields = []*Field{
 // for its dotted sub-keys too.
 var Later = []string{
 	"requires", "ready", "health", "watchdog", "schedule", "timezone", "overlap", "catch_up", "watch", "rolling",
-	"listen", "on_demand", "idle_timeout", "log.compress", "log.rate_limit", "limits.memory", "limits.cpu", "limits.pids",
+	"listen", "on_demand", "idle_timeout", "log.rate_limit", "limits.memory", "limits.cpu", "limits.pids",
 	"capabilities", "read_only", "read_write", "on_event",
 }
 
@@ -163,7 +166,7 @@ func New(name string) *Program {
 		Restart: RestartAlways, SuccessCodes: []int{0}, MinUptime: time.Second,
 		Backoff:    Backoff{Kind: Growing, Initial: 100 * time.Millisecond, Max: 30 * time.Second, Factor: 2, Jitter: 0.1, Reset: 10 * time.Second},
 		StopSignal: SIGTERM, StopTimeout: 10 * time.Second, StopScope: ScopeGroup, KillScope: KillTree, WhenDisabled: DisabledStop, Type: Service,
-		Log: Log{MaxSize: 50e6, Keep: 5, Format: LogRaw},
+		Log: Log{MaxSize: 50e6, Keep: 5, Format: LogRaw, Compress: CompressNone},
 	}
 }
 
@@ -287,6 +290,11 @@ func (f *Field) Set(p *Program, v any) error {
 		*ptr = n
 	case *string:
 		s, ok := toString(v)
+		if on, yes := toBool(v); yes && f.Yes != "" && !slices.Contains(f.Enum, s) {
+			if s, ok = f.Enum[0], true; on {
+				s = f.Yes
+			}
+		}
 		if !ok {
 			return notA(v, "a string", "")
 		}

@@ -289,6 +289,7 @@ type Log struct {
 	Stderr    string // a path of its own, "separate", "inherit", "none", or "" to be merged
 	MaxSize   int64  // bytes; 0: never rotated
 	Keep      int
+	Compress  Compress
 	Timestamp bool
 	Format    LogFormat
 	MaxLine   int64 // bytes; 0: no limit
@@ -298,6 +299,15 @@ type Log struct {
 	StderrMaxSize Optional // unset: as MaxSize
 	StderrKeep    Optional // unset: as Keep
 }
+
+// Compress is how rotated files are compressed.
+type Compress string
+
+const (
+	CompressNone Compress = "none"
+	CompressGzip Compress = "gzip"
+	CompressZstd Compress = "zstd"
+)
 
 // LogFormat is the form in which output is kept.
 type LogFormat string
