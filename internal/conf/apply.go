@@ -465,17 +465,13 @@ func (t *target) paths(key, dir string) error {
 		t.p.Directory = absolute(dir, t.p.Directory)
 	case "log.file":
 		switch t.p.Log.File {
-		case "", "inherit", "none":
-		case "syslog", "journal":
-			return &spec.ValueError{Message: fmt.Sprintf("%q is not yet known to this version", t.p.Log.File), Hint: "use a path, inherit or none"}
+		case "", spec.Inherit, spec.None, spec.Syslog, spec.Journal:
 		default:
 			t.p.Log.File = absolute(dir, t.p.Log.File)
 		}
 	case "log.stderr":
 		switch t.p.Log.Stderr {
-		case "", spec.Separate, "inherit", "none":
-		case "syslog", "journal":
-			return &spec.ValueError{Message: fmt.Sprintf("%q is not yet known to this version", t.p.Log.Stderr), Hint: "use a path, separate, inherit or none"}
+		case "", spec.Separate, spec.Inherit, spec.None, spec.Syslog, spec.Journal:
 		default:
 			t.p.Log.Stderr = absolute(dir, t.p.Log.Stderr)
 		}

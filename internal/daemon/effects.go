@@ -289,6 +289,7 @@ func destinations(name string, p *spec.Program, logDir string, account *proc.Acc
 	}
 	if p.Log.Stderr != "" {
 		e := out
+		e.Also = nil
 		e.Recipe = recipe(name, p, "stderr")
 		if size := p.Log.StderrMaxSize; size.Set {
 			e.MaxSize = int64(size.Value)
@@ -300,14 +301,14 @@ func destinations(name string, p *spec.Program, logDir string, account *proc.Acc
 		if file == spec.Separate {
 			file = filepath.Join(logDir, spec.FileName(name)+".err.log")
 		}
-		direct(&e, file, logs.InheritError)
+		direct(&e, p, name, file, "stderr")
 		err = &e
 	}
 	file := p.Log.File
 	if file == "" {
 		file = filepath.Join(logDir, spec.FileName(name)+".log")
 	}
-	direct(&out, file, logs.Inherit)
+	direct(&out, p, name, file, "stdout")
 	return out, err
 }
 
@@ -332,18 +333,43 @@ func source(name string, p *spec.Program, stream string) logs.Source {
 	return logs.Source{Program: p.Name, Instance: instance, Name: name, Stream: stream}
 }
 
-// direct sends the output of o to a file as the configuration names it.
-func direct(o *logs.Options, file string, inherit logs.Mode) {
+// direct sends the output of o to a file as the configuration names it, and
+// wherever else it is to go.
+func direct(o *logs.Options, p *spec.Program, name, file, stream string) {
+	inherit, standard := logs.Inherit, logs.Target{Kind: logs.Stdout}
+	if stream == "stderr" {
+		inherit, standard = logs.InheritError, logs.Target{Kind: logs.Stderr}
+	}
+	targets := map[string]logs.Target{
+		spec.Inherit: standard,
+		spec.Syslog:  {Kind: logs.Syslog, Address: p.Log.Syslog},
+		spec.Journal: {Kind: logs.Journal, Address: p.Log.Journal},
+	}
+	var words []string
 	switch file {
-	case "inherit":
+	case spec.Inherit:
 		o.Mode = inherit
-	case "none":
+	case spec.None:
 		o.Mode = logs.None
+	case spec.Syslog, spec.Journal:
+		o.Mode = logs.None
+		words = append(words, file)
 	default:
 		o.Mode, o.Path = logs.File, file
 		if strings.HasPrefix(file, "/dev/") || strings.HasPrefix(file, "/proc/") {
 			o.MaxSize = 0 // it may lead to a regular file, but isn't ours to rename
 		}
+	}
+	for _, word := range p.Log.Also {
+		if word != file && !slices.Contains(words, word) {
+			words = append(words, word)
+		}
+	}
+	for _, word := range words {
+		o.Also = append(o.Also, targets[word])
+	}
+	if len(o.Also) > 0 {
+		o.Source = source(name, p, stream)
 	}
 }
 

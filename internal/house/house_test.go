@@ -58,6 +58,7 @@ var modules = map[string]string{
 	"golang.org/x/term":               "internal/cli internal/supervisorctl", // the two that sit at a terminal
 	"github.com/pelletier/go-toml":    "internal/conf",
 	"github.com/klauspost/compress":   "internal/logs",
+	"github.com/leodido/go-syslog":    "internal/logs",
 	"golang.org/x/sys":                "internal/proc internal/logs internal/daemon internal/guard internal/ledger internal/doctor cmd/tend bench", // system calls that the standard library lacks
 	"github.com/google/go-cmp":        "",
 	"github.com/rogpeppe/go-internal": "",

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -60,6 +62,7 @@ type Capture struct {
 	moved   int64
 	dropped int64
 	packer  packer
+	senders map[Target]*sender // made when there is something to send
 
 	// Two lanes, so that a standard output that blocks holds up only those
 	// that write to it.
@@ -320,6 +323,13 @@ func (c *Capture) lane(s *Stream) *lane {
 	if s.mode == Inherit || s.mode == InheritError {
 		return &c.out
 	}
+	if s.extra != nil {
+		for _, t := range s.extra.Also {
+			if t.Kind >= Stdout {
+				return &c.out
+			}
+		}
+	}
 	return &c.disk
 }
 
@@ -404,7 +414,13 @@ func (c *Capture) Reopen() error {
 			s.failure.retry = 0
 		}
 	}
+	senders := slices.Collect(maps.Values(c.senders))
 	c.mu.Unlock()
+	for _, s := range senders {
+		s.mu.Lock()
+		s.retry = time.Time{}
+		s.mu.Unlock()
+	}
 	c.files.reopen()
 	return nil
 }
@@ -457,6 +473,7 @@ func (c *Capture) Close() error {
 		c.files.shrink()
 		c.bufs.close()
 		c.stages.close()
+		c.hangUp()
 		unix.Close(c.stdout)
 		unix.Close(c.stderr)
 		close(done)
@@ -495,6 +512,7 @@ type Stream struct {
 
 	tap   Tap
 	extra *Options // what there is of options beyond these; nil: nothing
+	rest  *[]byte  // the beginning of a line that wasn't sent to targets yet; the worker's
 	hold  *hold    // nil: no beginning of a line is held back
 
 	fd, size, slot, seq int32 // the pipe, its capacity in bytes, the place in c.slots
@@ -531,7 +549,7 @@ type drain struct {
 func (s *Stream) set(o *Options) {
 	s.path, s.mode, s.maxSize, s.keep, s.tap = o.Path, o.Mode, o.MaxSize, int32(min(o.Keep, 1<<30)), o.Tap
 	s.extra = nil
-	if o.Recipe != nil || o.Compress != Plain {
+	if o.Recipe != nil || o.Compress != Plain || len(o.Also) > 0 {
 		extra := *o
 		s.extra = &extra
 	}
@@ -577,7 +595,7 @@ func (s *Stream) wake(n int64) {
 		if d.fresh {
 			d.left -= n
 		}
-		if d.fresh && (n == 0 || d.left <= 0) || s.closed {
+		if d.fresh && (n == 0 || d.left <= 0) && s.rest == nil || s.closed {
 			close(d.done)
 			*p = d.next
 			continue
@@ -638,9 +656,9 @@ func (s *Stream) Configure(o Options) error {
 	if s.path != o.Path || s.mode != o.Mode {
 		s.c.files.forget(s.path)
 	}
-	if s.state == queued && s.mode != o.Mode {
-		// A worker of the old mode's lane must not carry it to the new place:
-		// all of them could end up in a standard output that blocks.
+	if s.state == queued {
+		// A worker of the old place's lane must not carry it to the new one: all of
+		// them could end up in a standard output that blocks.
 		s.c.lane(s).remove(s)
 		s.state = armed
 		s.set(&o)
@@ -667,7 +685,7 @@ func (s *Stream) Drain(ctx context.Context) error {
 	// What has left the pipe is written, or will be when the turn that is under
 	// way has ended.
 	n, err := unix.IoctlGetInt(int(s.fd), unix.TIOCINQ)
-	if err != nil || n == 0 && s.state != running {
+	if err != nil || n == 0 && s.state != running && s.rest == nil {
 		defer s.c.mu.Unlock()
 		if err == nil {
 			err = s.failed()

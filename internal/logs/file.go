@@ -419,7 +419,7 @@ func (f *file) step(c *Capture, s *Stream, o *Options, sc *scratch) (n int, more
 	if !f.regular || f.rotateErr != nil && time.Now().Before(f.rotateAt) {
 		limit = 0
 	}
-	raw := f.regular && !f.noSplice && o.Recipe == nil && o.Tap == nil
+	raw := f.regular && !f.noSplice && o.Recipe == nil && !o.sees()
 	if raw && (limit == 0 || limit-size >= int64(s.size)) {
 		n, err := f.splice(s, size, turnBytes, limit)
 		if err == unix.EINVAL { // not this file system (splice(2)), or an append-only file
@@ -467,14 +467,14 @@ func (f *file) step(c *Capture, s *Stream, o *Options, sc *scratch) (n int, more
 		return n, true, err
 	}
 	if f.regular && c.stages != nil {
-		return c.stages.carry(f, s, o, sc, size, column, n)
+		return c.stages.carry(c, f, s, o, sc, size, column, n)
 	}
 	last := p[n-1]
-	if o.Tap != nil { // it sees them once: they don't stay where they would be seen again
+	if o.sees() { // once: they don't stay where they would be seen again
 		if err := sc.skip(s, n); err != nil {
 			return 0, false, err
 		}
-		p = o.Tap(p)
+		p = c.taken(s, o, p)
 	}
 	if o.Recipe != nil {
 		if o.Tap != nil {
@@ -488,12 +488,12 @@ func (f *file) step(c *Capture, s *Stream, o *Options, sc *scratch) (n int, more
 	}
 	err = f.write(p, size, patience)
 	switch {
-	case err != nil && o.Tap != nil:
+	case err != nil && o.sees():
 		sc.lose(n, last)
 		fallthrough
 	case err != nil:
 		return 0, false, err
-	case o.Tap != nil:
+	case o.sees():
 		return n, true, nil
 	}
 	return n, true, sc.skip(s, n)
@@ -734,18 +734,21 @@ func (c *Capture) turn(s *Stream, o *Options, due bool) (n int64, held bool) {
 	sc := c.bufs.get()
 	defer c.bufs.put(sc)
 	sc.held = false
+	if s.rest != nil && s.flush {
+		defer func() { c.send(s, o, nil, true) }()
+	}
 	switch {
 	case o.Mode == None:
-		n, _ = sc.drop(s, o.Tap)
+		n, _ = c.drop(s, o, sc)
 		return n, false
 	case !due:
-		n, mid := sc.drop(s, o.Tap)
+		n, mid := c.drop(s, o, sc)
 		s.failure.midLine = mid || n == 0 && s.failure.midLine
 		c.lost(s, n)
 		return n, false
 	}
 	if s.failure != nil && s.failure.midLine {
-		n = sc.dropLine(s, o.Tap)
+		n = c.dropLine(s, o, sc)
 		c.lost(s, n)
 		if s.failure.midLine {
 			return n, false
@@ -755,7 +758,7 @@ func (c *Capture) turn(s *Stream, o *Options, due bool) (n int64, held bool) {
 	n += moved
 	switch {
 	case err != nil:
-		m, mid := sc.drop(s, o.Tap)
+		m, mid := c.drop(s, o, sc)
 		if m == 0 {
 			mid = sc.lostMid
 		}
@@ -784,7 +787,7 @@ func (c *Capture) deliver(s *Stream, o *Options, sc *scratch) (moved int64, err 
 		if o.Mode == InheritError {
 			fd, name = c.stderr, "error"
 		}
-		if o.Tap != nil || o.Recipe != nil {
+		if o.sees() || o.Recipe != nil {
 			n := len(p)
 			if o.Recipe != nil {
 				at := spot{whole: true, flush: s.flush || s.full()}
@@ -797,9 +800,7 @@ func (c *Capture) deliver(s *Stream, o *Options, sc *scratch) (moved int64, err 
 			if err := sc.skip(s, n); err != nil {
 				return 0, err
 			}
-			if p = p[:n]; o.Tap != nil {
-				p = o.Tap(p)
-			}
+			p = c.taken(s, o, p[:n])
 			if o.Recipe != nil {
 				if o.Tap != nil {
 					sc.cookAll(o.Recipe, p, 0)
@@ -867,8 +868,8 @@ func errno(err error) unix.Errno {
 }
 
 // drop reads and forgets what is in the pipe, at most about turnBytes. midLine
-// says that the last byte was no line end. A tap, if there is one, sees them.
-func (sc *scratch) drop(s *Stream, tap Tap) (n int64, midLine bool) {
+// says that the last byte was no line end. Who wants to see them does.
+func (c *Capture) drop(s *Stream, o *Options, sc *scratch) (n int64, midLine bool) {
 	buf := sc.buf()
 	for n < turnBytes {
 		m, err := unix.Read(int(s.fd), buf)
@@ -880,15 +881,13 @@ func (sc *scratch) drop(s *Stream, tap Tap) (n int64, midLine bool) {
 		}
 		n += int64(m)
 		midLine = buf[m-1] != '\n'
-		if tap != nil {
-			tap(buf[:m])
-		}
+		c.taken(s, o, buf[:m])
 	}
 	return n, midLine
 }
 
 // dropLine forgets the rest of a line whose head was dropped.
-func (sc *scratch) dropLine(s *Stream, tap Tap) int64 {
+func (c *Capture) dropLine(s *Stream, o *Options, sc *scratch) int64 {
 	p, err := sc.peek(s, scratchBytes)
 	if err != nil || len(p) == 0 {
 		return 0
@@ -902,8 +901,6 @@ func (sc *scratch) dropLine(s *Stream, tap Tap) int64 {
 	if sc.skip(s, n) != nil {
 		return 0
 	}
-	if tap != nil {
-		tap(p[:n])
-	}
+	c.taken(s, o, p[:n])
 	return int64(n)
 }

@@ -56,6 +56,12 @@ type Options struct {
 	// Tap, if set, sees the bytes on their way.
 	Tap Tap
 
+	// Also is where each line goes besides; Source is what is said of it there. A
+	// stream that has such isn't spliced. Should this process die with lines on
+	// their way, they go to the file and perhaps nowhere else.
+	Also   []Target
+	Source Source
+
 	// UID and GID are given to the pipe when it is made, so that a program that
 	// runs as another user can open its own /dev/stdout; -1 leaves the
 	// daemon's. Configure ignores them.
@@ -74,6 +80,11 @@ type Options struct {
 type Tap func(p []byte) []byte
 
 func (o *Options) check() error {
+	for _, t := range o.Also {
+		if err := t.check(); err != nil {
+			return err
+		}
+	}
 	switch {
 	case o.Mode > InheritError:
 		return fmt.Errorf("unknown log mode %d", o.Mode)

@@ -255,7 +255,7 @@ func (ss *stages) close() {
 // carry moves the next n bytes of the stream, which the scratch shows, by way of a
 // stage to offset size of the file. Where there is a recipe, sc.out is what is
 // made of them in that column.
-func (ss *stages) carry(f *file, s *Stream, o *Options, sc *scratch, size int64, column, n int) (int, bool, error) {
+func (ss *stages) carry(c *Capture, f *file, s *Stream, o *Options, sc *scratch, size int64, column, n int) (int, bool, error) {
 	st, err := ss.get()
 	if err != nil {
 		return 0, false, err
@@ -286,8 +286,8 @@ func (ss *stages) carry(f *file, s *Stream, o *Options, sc *scratch, size int64,
 		return 0, false, fmt.Errorf("cannot move output on: %w", unix.EAGAIN)
 	}
 	p, last := sc.bytes[:moved], sc.bytes[moved-1]
-	if o.Tap != nil {
-		p = o.Tap(p)
+	if o.sees() {
+		p = c.taken(s, o, p)
 	}
 	if o.Recipe != nil {
 		if o.Tap != nil || moved < n {

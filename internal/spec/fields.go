@@ -25,6 +25,7 @@ type Field struct {
 	Value string // what is expected, for messages and the reference: "a duration"
 	Enum  []string
 	Yes   string             // the one of Enum that true stands for, false for the first; "": none
+	check func(string) error // of a string, what else it has to be; nil: nothing
 	ptr   func(*Program) any // the place of the value; its type is the kind
 	min   float64            // smallest number allowed, where the kind is a number
 	max   float64            // largest; both 0: no bounds
@@ -92,10 +93,16 @@ var Fields = []*Field{
 		ptr: func(p *Program) any { return &p.After }},
 	{Key: "type", Apply: OnRestart, Doc: "A `task` runs to its end; success is `done`.",
 		Enum: []string{"service", "task"}, ptr: func(p *Program) any { return (*string)(&p.Type) }},
-	{Key: "log.file", Apply: Live, Doc: "Where its output goes: a path, `inherit` (the daemon's own output) or `none`; default is `NAME.log` in the log folder.",
+	{Key: "log.file", Apply: Live, Doc: "Where its output goes: a path, `inherit` (the daemon's own output), `syslog`, `journal` or `none`; default is `NAME.log` in the log folder.",
 		ptr: func(p *Program) any { return &p.Log.File }},
-	{Key: "log.stderr", Apply: Live, Doc: "Where standard error goes; default is where the rest goes. A path, `separate` (`NAME.err.log` in the log folder), `inherit` (the daemon's own standard error) or `none`.",
+	{Key: "log.stderr", Apply: Live, Doc: "Where standard error goes; default is where the rest goes. A path, `separate` (`NAME.err.log` in the log folder), `inherit` (the daemon's own standard error), `syslog`, `journal` or `none`.",
 		ptr: func(p *Program) any { return &p.Log.Stderr }},
+	{Key: "log.also", Apply: Live, Doc: "Where each line goes as well: `inherit`, `syslog`, `journal`. What one of these doesn't take within a second is dropped there, counted and told; the file gets it.",
+		Value: "a list of `inherit`, `syslog`, `journal`", Enum: []string{Inherit, Syslog, Journal}, ptr: func(p *Program) any { return &p.Log.Also }},
+	{Key: "log.syslog", Apply: Live, Doc: "Where `syslog` is: the path of a unix datagram socket, `udp://HOST:PORT` or `tcp://HOST:PORT`. Messages are those of RFC 5424, with the instance as APP-NAME; in TCP their length stands in front (RFC 6587).",
+		Value: "a path or an address", check: checkSyslog, ptr: func(p *Program) any { return &p.Log.Syslog }},
+	{Key: "log.journal", Apply: Live, Doc: "The socket of `journal`; that of a namespace is `/run/systemd/journal.NAME/socket`.",
+		Value: "a path", check: checkSocket, ptr: func(p *Program) any { return &p.Log.Journal }},
 	{Key: "log.max_size", Apply: Live, Doc: "The file is rotated at a line's end when it is this large; 0 is never.",
 		ptr: func(p *Program) any { return (*Size)(&p.Log.MaxSize) }},
 	{Key: "log.keep", Apply: Live, Doc: "How many rotated files are kept.",
@@ -166,8 +173,33 @@ func New(name string) *Program {
 		Restart: RestartAlways, SuccessCodes: []int{0}, MinUptime: time.Second,
 		Backoff:    Backoff{Kind: Growing, Initial: 100 * time.Millisecond, Max: 30 * time.Second, Factor: 2, Jitter: 0.1, Reset: 10 * time.Second},
 		StopSignal: SIGTERM, StopTimeout: 10 * time.Second, StopScope: ScopeGroup, KillScope: KillTree, WhenDisabled: DisabledStop, Type: Service,
-		Log: Log{MaxSize: 50e6, Keep: 5, Format: LogRaw, Compress: CompressNone},
+		Log: Log{MaxSize: 50e6, Keep: 5, Format: LogRaw, Compress: CompressNone, Syslog: "/dev/log", Journal: "/run/systemd/journal/socket"},
 	}
+}
+
+// checkSyslog returns an error unless s is where a syslog may be.
+func checkSyslog(s string) error {
+	scheme, address, ok := strings.Cut(s, "://")
+	if ok && (scheme == "udp" || scheme == "tcp") {
+		colon := strings.LastIndexByte(address, ':')
+		host, port := address[:max(colon, 0)], address[colon+1:]
+		if _, err := strconv.ParseUint(port, 10, 16); err != nil || host == "" || strings.Contains(host, ":") && host[0] != '[' {
+			return &ValueError{Message: fmt.Sprintf("%q has no host and port", s), Hint: "write it as udp://HOST:PORT"}
+		}
+		return nil
+	}
+	if checkSocket(s) != nil {
+		return &ValueError{Message: fmt.Sprintf("%q is no address of a syslog", s), Hint: "use the path of a socket, as /dev/log, udp://HOST:PORT or tcp://HOST:PORT"}
+	}
+	return nil
+}
+
+// checkSocket returns an error unless s is the path of a unix socket.
+func checkSocket(s string) error {
+	if !strings.HasPrefix(s, "/") || len(s) > 107 { // unix(7)
+		return &ValueError{Message: fmt.Sprintf("%q is not the path of a socket", s), Hint: "use an absolute path of at most 107 bytes"}
+	}
+	return nil
 }
 
 // octal gives an Optional the octal notation of file modes.
@@ -301,11 +333,21 @@ func (f *Field) Set(p *Program, v any) error {
 		if f.Enum != nil && !slices.Contains(f.Enum, s) {
 			return notA(v, "one of "+strings.Join(f.Enum, ", "), didYouMean(s, f.Enum))
 		}
+		if f.check != nil {
+			if err := f.check(s); err != nil {
+				return err
+			}
+		}
 		*ptr = s
 	case *[]string:
 		list, err := toStrings(v)
 		if err != nil {
 			return err
+		}
+		for _, s := range list {
+			if f.Enum != nil && !slices.Contains(f.Enum, s) {
+				return notA(s, "one of "+strings.Join(f.Enum, ", "), didYouMean(s, f.Enum))
+			}
 		}
 		*ptr = list
 	case *[]int:

@@ -285,8 +285,11 @@ const (
 
 // Log says where a program's output goes.
 type Log struct {
-	File      string // a path, "inherit", "none", or "" for the default place
-	Stderr    string // a path of its own, "separate", "inherit", "none", or "" to be merged
+	File      string // a path, Inherit, None, Syslog, Journal, or "" for the default place
+	Stderr    string // a path of its own, Separate, Inherit, None, Syslog, Journal, or "" to be merged
+	Also      []string
+	Syslog    string // where it is
+	Journal   string // the path of its socket
 	MaxSize   int64  // bytes; 0: never rotated
 	Keep      int
 	Compress  Compress
@@ -317,8 +320,14 @@ const (
 	LogJSON LogFormat = "json" // an object a line
 )
 
-// Separate as [Log.Stderr] is a file of its own at the default place.
-const Separate = "separate"
+// Words for where output goes.
+const (
+	Inherit  = "inherit"  // the daemon's own
+	None     = "none"     // nowhere
+	Syslog   = "syslog"   // line by line
+	Journal  = "journal"  // line by line
+	Separate = "separate" // as [Log.Stderr]: a file of its own at the default place
+)
 
 // A Limit is a resource limit as setrlimit(2) takes it. Unlimited is RLIM_INFINITY.
 type Limit struct{ Soft, Hard uint64 }
