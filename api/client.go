@@ -37,6 +37,10 @@ type LogOptions struct {
 	Lines  int    // that many last lines of each instance first; < 0: all there are
 	Follow bool   // go on with what comes, until the instances are removed
 	Since  string // go on after this Position of a LogLine; Lines holds for instances that it doesn't know
+
+	From, Until time.Time // of the lines that are there, those that were printed in between; zero: no bound
+	Grep        string    // only lines in which this regular expression finds something; "": all
+	Times       bool      // each LogLine has its Time, where that is known
 }
 
 // patience bounds the wait for answers that come at once from a daemon that is
@@ -203,8 +207,18 @@ func (c *Client) Logs(ctx context.Context, pattern string, o LogOptions) iter.Se
 	if o.Follow {
 		query.Set("follow", "1")
 	}
-	if o.Since != "" {
-		query.Set("since", o.Since)
+	for name, value := range map[string]string{"since": o.Since, "grep": o.Grep} {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	for name, value := range map[string]time.Time{"from": o.From, "until": o.Until} {
+		if !value.IsZero() {
+			query.Set(name, value.UTC().Format(time.RFC3339Nano))
+		}
+	}
+	if o.Times {
+		query.Set("times", "1")
 	}
 	return func(yield func(LogLine, error) bool) {
 		var trouble error

@@ -327,7 +327,7 @@ func (d *Daemon) open() (*spec.Set, error) {
 	d.environ = newEnviron(os.Environ(), d.place.hash())
 	stages := &logs.Stages{Journal: filepath.Join(d.place.state, "stages"), Kept: d.keptStages(),
 		Keep: func(number, fd int) error { d.keep(keptStage+strconv.Itoa(number), fd); return nil }}
-	if d.capture, err = logs.Open(logs.Config{Notice: d.onLogNotice, Stdout: d.opts.Stdout, Stderr: d.opts.Stderr, Stages: stages}); err != nil {
+	if d.capture, err = logs.Open(logs.Config{Notice: d.onLogNotice, Stdout: d.opts.Stdout, Stderr: d.opts.Stderr, Stages: stages, Times: d.place.times()}); err != nil {
 		return nil, err
 	}
 	if d.host, err = proc.Open(d.hostConfig()); err != nil {

@@ -32,6 +32,10 @@ type Config struct {
 	// Stderr is the same for InheritError.
 	Stderr *os.File
 
+	// Times is the folder of the index by which output that carries no times is
+	// found by time; "": there is none.
+	Times string
+
 	// Stages, where it is set, makes output that isn't spliced survive the death
 	// of this process as well: see stage.go.
 	Stages *Stages
@@ -49,6 +53,7 @@ type Capture struct {
 	stdout int // duplicate of Config.Stdout
 	stderr int // and of Config.Stderr
 	start  time.Time
+	times  string
 	files  *files
 	bufs   scratches
 	stages *stages // nil: none
@@ -154,6 +159,7 @@ func Open(cfg Config) (*Capture, error) {
 		stdout: stdout,
 		stderr: stderr,
 		start:  time.Now(),
+		times:  cfg.Times,
 		files:  newFiles(cfg.MaxOpenFiles),
 		disk:   lane{max: fileWorkers},
 		out:    lane{max: 1},

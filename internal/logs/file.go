@@ -41,6 +41,8 @@ type file struct {
 	regular  bool // can be rotated, and truncated by others
 	noSplice bool // this file system refuses splice
 
+	noted time.Time // when the size was last put into the index; zero: not since it was opened
+
 	rotateErr error     // why the last rotation failed
 	rotateAt  time.Time // when to try again
 }
@@ -192,7 +194,7 @@ func (f *file) open(fs *files) error {
 		unix.Close(fd)
 		return fmt.Errorf("cannot open log file: %w", &os.PathError{Op: "stat", Path: f.path, Err: err})
 	}
-	f.fd, f.regular, f.noSplice = fd, st.Mode&unix.S_IFMT == unix.S_IFREG, false
+	f.fd, f.regular, f.noSplice, f.noted = fd, st.Mode&unix.S_IFMT == unix.S_IFREG, false, time.Time{}
 	return nil
 }
 
@@ -251,6 +253,23 @@ func (f *file) column(size int64, limit int) int {
 		return 1
 	}
 	return n - 1 - bytes.LastIndexByte(p, '\n')
+}
+
+// note puts the size into the index, if it wasn't there lately.
+func (f *file) note(folder string) {
+	now := time.Now()
+	if !f.noted.IsZero() && now.Sub(f.noted) < noteEvery {
+		return
+	}
+	f.noted = now
+	var st unix.Statx_t
+	var at Position
+	if statx(f.fd, "", unix.AT_EMPTY_PATH, &st, &at) != nil {
+		return
+	}
+	at.Offset = int64(st.Size)
+	before := st.Mtime.Sec*1e9 + int64(st.Mtime.Nsec)
+	addNote(folder, f.path, note{at: at, before: before, since: now.UnixNano()})
 }
 
 // midLine says whether the last of size bytes is no line end. A file that can't
@@ -414,6 +433,9 @@ func (f *file) step(c *Capture, s *Stream, o *Options, sc *scratch) (n int, more
 	size, err := f.ready(c.files)
 	if err != nil {
 		return 0, false, err
+	}
+	if c.times != "" && f.regular && (o.Recipe == nil || !o.Recipe.JSON && !o.Recipe.Timestamp) {
+		f.note(c.times)
 	}
 	limit := o.MaxSize
 	if !f.regular || f.rotateErr != nil && time.Now().Before(f.rotateAt) {

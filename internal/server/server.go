@@ -42,9 +42,10 @@ type Control interface {
 
 // A LogFile says where the output of an instance is.
 type LogFile struct {
-	Name string // of the instance
-	Path string
-	Keep int // rotated files beside it, Path.1 to Path.Keep
+	Name  string // of the instance
+	Path  string
+	Keep  int    // rotated files beside it, Path.1 to Path.Keep
+	Times string // folder of the index by time; "": there is none
 }
 
 // Config is what a server needs.
