@@ -152,7 +152,7 @@ func daemonSchema() object {
 	for _, s := range settings {
 		var property object
 		switch s.kind {
-		case "strings", "mode":
+		case "strings", "mode", "size":
 			property = object{"$ref": "#/$defs/" + s.kind}
 		case "enum":
 			property = object{"enum": s.enum}

@@ -330,6 +330,7 @@ func (d *Daemon) open() (*spec.Set, error) {
 	if d.capture, err = logs.Open(logs.Config{Notice: d.onLogNotice, Stdout: d.opts.Stdout, Stderr: d.opts.Stderr, Stages: stages, Times: d.place.times()}); err != nil {
 		return nil, err
 	}
+	d.capture.Bound(set.Daemon.LogMaxTotal, d.place.logs)
 	if d.host, err = proc.Open(d.hostConfig()); err != nil {
 		return nil, err
 	}
@@ -692,6 +693,10 @@ func (d *Daemon) onLogNotice(n logs.Notice) {
 	}
 	var message string
 	switch {
+	case n.Limited && n.Err != nil:
+		message = fmt.Sprintf("%v: what is more is left out", n.Err)
+	case n.Limited:
+		message = fmt.Sprintf("it stays below its rate limit again; %d bytes were left out", n.Dropped)
 	case n.Err != nil && n.Kept:
 		message = n.Err.Error()
 	case n.Err != nil:

@@ -276,7 +276,7 @@ func lookup(p *spec.Program) (*proc.Account, error) {
 // destinations returns where the output of an instance goes; err is nil where
 // standard error is merged.
 func destinations(name string, p *spec.Program, logDir string, account *proc.Account) (out logs.Options, err *logs.Options) {
-	out = logs.Options{MaxSize: p.Log.MaxSize, Keep: p.Log.Keep, UID: -1, GID: -1}
+	out = logs.Options{MaxSize: p.Log.MaxSize, Keep: p.Log.Keep, Rate: p.Log.RateLimit, UID: -1, GID: -1}
 	if account != nil {
 		out.UID, out.GID = int(account.Cred.UID), int(account.Cred.GID)
 	}

@@ -67,6 +67,8 @@ type Capture struct {
 	moved   int64
 	dropped int64
 	packer  packer
+	total   int64 // see Bound
+	folder  string
 	senders map[Target]*sender // made when there is something to send
 
 	// Two lanes, so that a standard output that blocks holds up only those
@@ -516,10 +518,11 @@ type Stream struct {
 	closed  bool
 	flush   bool // what isn't a whole line doesn't wait any longer; the worker's, set before its turn
 
-	tap   Tap
-	extra *Options // what there is of options beyond these; nil: nothing
-	rest  *[]byte  // the beginning of a line that wasn't sent to targets yet; the worker's
-	hold  *hold    // nil: no beginning of a line is held back
+	tap    Tap
+	extra  *Options // what there is of options beyond these; nil: nothing
+	rest   *[]byte  // the beginning of a line that wasn't sent to targets yet; the worker's
+	budget *budget  // nil: no limit has been looked at
+	hold   *hold    // nil: no beginning of a line is held back
 
 	fd, size, slot, seq int32 // the pipe, its capacity in bytes, the place in c.slots
 
@@ -555,7 +558,7 @@ type drain struct {
 func (s *Stream) set(o *Options) {
 	s.path, s.mode, s.maxSize, s.keep, s.tap = o.Path, o.Mode, o.MaxSize, int32(min(o.Keep, 1<<30)), o.Tap
 	s.extra = nil
-	if o.Recipe != nil || o.Compress != Plain || len(o.Also) > 0 {
+	if o.Recipe != nil || o.Compress != Plain || len(o.Also) > 0 || o.Rate > 0 {
 		extra := *o
 		s.extra = &extra
 	}

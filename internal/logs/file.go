@@ -560,9 +560,10 @@ func (f *file) tryRotate(c *Capture, s *Stream, o *Options) error {
 	if (was == nil) != (err == nil) {
 		c.notice(Notice{Stream: s.name, Path: f.path, Err: err, Kept: true})
 	}
-	if err == nil && o.Compress != Plain {
+	if err == nil && o.Keep > 0 {
 		c.mu.Lock()
 		c.pack(o)
+		c.trimSoon()
 		c.mu.Unlock()
 	}
 	return nil
@@ -759,25 +760,33 @@ func (c *Capture) turn(s *Stream, o *Options, due bool) (n int64, held bool) {
 	if s.rest != nil && s.flush {
 		defer func() { c.send(s, o, nil, true) }()
 	}
+	if due && o.Rate > 0 && (o.Mode != None || len(o.Also) > 0) && !c.ration(s, o) {
+		due, s.rest = false, nil
+		nowhere := *o
+		nowhere.Also = nil
+		o = &nowhere
+	}
 	switch {
-	case o.Mode == None:
+	case o.Mode == None && (due || s.failure.err != errRate): // a failure that isn't due is of another place
 		n, _ = c.drop(s, o, sc)
+		c.spend(s, n)
 		return n, false
 	case !due:
 		n, mid := c.drop(s, o, sc)
 		s.failure.midLine = mid || n == 0 && s.failure.midLine
-		c.lost(s, n)
+		c.lost(s, o, n)
 		return n, false
 	}
 	if s.failure != nil && s.failure.midLine {
 		n = c.dropLine(s, o, sc)
-		c.lost(s, n)
+		c.lost(s, o, n)
 		if s.failure.midLine {
 			return n, false
 		}
 	}
 	moved, err := c.deliver(s, o, sc)
 	n += moved
+	c.spend(s, moved)
 	switch {
 	case err != nil:
 		m, mid := c.drop(s, o, sc)
@@ -793,7 +802,9 @@ func (c *Capture) turn(s *Stream, o *Options, due bool) (n int64, held bool) {
 		f := s.failure
 		s.failure = nil
 		c.mu.Unlock()
-		c.notice(Notice{Stream: s.name, Path: o.Path, Dropped: f.dropped})
+		if f.err != errRate { // of which the budget tells
+			c.notice(Notice{Stream: s.name, Path: o.Path, Dropped: f.dropped})
+		}
 	}
 	return n, sc.held
 }
@@ -876,7 +887,10 @@ func (c *Capture) fail(s *Stream, o *Options, err error, dropped int64) {
 	}
 }
 
-func (c *Capture) lost(s *Stream, n int64) {
+func (c *Capture) lost(s *Stream, o *Options, n int64) {
+	if s.failure.err == errRate {
+		c.exceeded(s, o, n)
+	}
 	c.mu.Lock()
 	s.failure.dropped += n
 	c.dropped += n

@@ -53,6 +53,10 @@ type Options struct {
 	// outputs.
 	Recipe *Recipe
 
+	// Rate is how many bytes a second go to the destination; what is more is left
+	// out, counted and told; 0 is no limit.
+	Rate int64
+
 	// Tap, if set, sees the bytes on their way.
 	Tap Tap
 
@@ -90,6 +94,8 @@ func (o *Options) check() error {
 		return fmt.Errorf("unknown log mode %d", o.Mode)
 	case o.Mode == File && (o.Path == "" || o.Path[0] != '/'):
 		return fmt.Errorf("log path %q is not absolute", o.Path)
+	case o.Rate < 0:
+		return fmt.Errorf("rate limit of a log, %d, is negative", o.Rate)
 	case o.MaxSize < 0:
 		return fmt.Errorf("log size %d is negative", o.MaxSize)
 	case int(o.Compress) >= len(suffixes):
@@ -110,6 +116,7 @@ type Notice struct {
 	Err     error  // why nothing can be written or rotated; nil: it can again
 	Dropped int64  // bytes lost since the destination failed
 	Kept    bool   // with Err: nothing is lost by it
+	Limited bool   // it is Options.Rate that lets no more pass
 }
 
 const (

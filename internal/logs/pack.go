@@ -248,6 +248,7 @@ func unpacked(f *os.File, codec Codec) (*os.File, error) {
 // only while there are some.
 type packer struct {
 	jobs    []packJob
+	trim    bool // the bound has to be looked at
 	running bool
 }
 
@@ -268,6 +269,11 @@ func (c *Capture) pack(o *Options) {
 		return
 	}
 	c.packer.jobs = append(c.packer.jobs, job)
+	c.packSoon()
+}
+
+// packSoon has the goroutine run. c.mu is held.
+func (c *Capture) packSoon() {
 	if !c.packer.running {
 		c.packer.running = true
 		c.wg.Go(c.packAll)
@@ -282,7 +288,16 @@ func (c *Capture) packAll() {
 	_, _, _ = unix.Syscall(unix.SYS_IOPRIO_SET, 1, 0, idle)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for len(c.packer.jobs) > 0 && !c.closed {
+	for (len(c.packer.jobs) > 0 || c.packer.trim) && !c.closed {
+		if c.packer.trim {
+			c.packer.trim = false
+			c.mu.Unlock()
+			if err := c.trim(); err != nil {
+				c.notice(Notice{Err: fmt.Errorf("cannot keep the logs within their bound: %w", err), Kept: true})
+			}
+			c.mu.Lock()
+			continue
+		}
 		job := c.packer.jobs[0]
 		c.packer.jobs = c.packer.jobs[1:]
 		c.mu.Unlock()
@@ -291,7 +306,7 @@ func (c *Capture) packAll() {
 		}
 		c.mu.Lock()
 	}
-	c.packer.running, c.packer.jobs = false, nil
+	c.packer = packer{}
 }
 
 // packLog compresses what is to be compressed of a log, the oldest file first.

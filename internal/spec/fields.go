@@ -109,6 +109,8 @@ var Fields = []*Field{
 		ptr: func(p *Program) any { return &p.Log.Keep }, min: 0, max: 10000},
 	{Key: "log.compress", Apply: Live, Doc: "Compress rotated files, in the background: `web.log.1.gz` or `web.log.1.zst`. `true` is `gzip`.",
 		Enum: []string{string(CompressNone), string(CompressGzip), string(CompressZstd)}, Yes: string(CompressGzip), ptr: func(p *Program) any { return (*string)(&p.Log.Compress) }},
+	{Key: "log.rate_limit", Apply: Live, Doc: "How much an instance may print in a second, on an average, of each of its streams. What is more is left out, whole lines of it; an event says so, and how much it was. 0 is no limit: then the program is slowed down to what the disk takes, and nothing is lost.",
+		ptr: func(p *Program) any { return (*Size)(&p.Log.RateLimit) }},
 	{Key: "log.stderr_max_size", Apply: Live, Doc: "`log.max_size` of a standard error with a file of its own; default is the same.",
 		ptr: func(p *Program) any { return &optionalSize{&p.Log.StderrMaxSize} }},
 	{Key: "log.stderr_keep", Apply: Live, Doc: "`log.keep` of a standard error with a file of its own; default is the same.",
@@ -138,7 +140,7 @@ var Fields = []*Field{
 // for its dotted sub-keys too.
 var Later = []string{
 	"requires", "ready", "health", "watchdog", "schedule", "timezone", "overlap", "catch_up", "watch", "rolling",
-	"listen", "on_demand", "idle_timeout", "log.rate_limit", "limits.memory", "limits.cpu", "limits.pids",
+	"listen", "on_demand", "idle_timeout", "limits.memory", "limits.cpu", "limits.pids",
 	"capabilities", "read_only", "read_write", "on_event",
 }
 

@@ -44,6 +44,7 @@ type Daemon struct {
 	ExitWhen    string // "never", "all-done", "any-failed" or a program's name
 	LogLevel    string // debug, info, warn, error
 	LogFormat   string // text, json
+	LogMaxTotal int64  // bytes of all programs' logs; 0: no bound
 }
 
 // Reload says how a changed file comes to be applied.
@@ -293,6 +294,7 @@ type Log struct {
 	MaxSize   int64  // bytes; 0: never rotated
 	Keep      int
 	Compress  Compress
+	RateLimit int64 // bytes a second; 0: no limit
 	Timestamp bool
 	Format    LogFormat
 	MaxLine   int64 // bytes; 0: no limit
