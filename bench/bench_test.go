@@ -384,12 +384,12 @@ limit C; tend 1.0; runit absent; s6 2
 
 func TestPaste(t *testing.T) {
 	page := "# Title\n" + beginMark + "\nold\n" + endMark + "\nrest\n"
-	got, err := paste(page, "\nnew\n\n")
+	got, err := paste(page, beginMark, "\nnew\n\n")
 	if want := "# Title\n" + beginMark + "\nnew\n" + endMark + "\nrest\n"; err != nil || got != want {
 		t.Errorf("paste = %q, %v; want %q", got, err, want)
 	}
 	for _, bad := range []string{"", "no marks", beginMark, endMark + beginMark} {
-		if _, err := paste(bad, "new"); err == nil {
+		if _, err := paste(bad, beginMark, "new"); err == nil {
 			t.Errorf("paste(%q) has no error", bad)
 		}
 	}
@@ -401,7 +401,7 @@ func TestPageHasMarks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := paste(string(page), "new"); err != nil {
+	if _, err := paste(string(page), beginMark, "new"); err != nil {
 		t.Error(err)
 	}
 }

@@ -67,6 +67,7 @@ type Capture struct {
 	moved   int64
 	dropped int64
 	packer  packer
+	big     int   // streams with a larger pipe
 	total   int64 // see Bound
 	folder  string
 	senders map[Target]*sender // made when there is something to send
@@ -234,6 +235,9 @@ func (c *Capture) Adopt(name string, fd int, o Options) (*Stream, error) {
 
 	s := &Stream{c: c, name: name, fd: int32(own), size: int32(size)}
 	s.set(&o)
+	if s.size == bigPipe { // an earlier process has made it larger
+		s.small, s.big = 64<<10, true
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -255,6 +259,9 @@ func (c *Capture) Adopt(name string, fd int, o Options) (*Stream, error) {
 	}
 	c.slots[s.slot] = s
 	c.streams++
+	if s.big {
+		c.big++
+	}
 	c.pack(&o) // what an earlier process has left undone
 	return s, nil
 }
@@ -374,6 +381,7 @@ func (c *Capture) settle(s *Stream, l *lane, n int64, held bool) {
 	}
 	s.wake(n)
 	again, nap := s.pace(n, c.now())
+	c.size(s, again && n >= int64(s.size)/2)
 	again = again && !(held && n == 0)
 	if nap >= minNap/2 && l.head == nil && !s.closed && !c.closed && s.drains == nil {
 		// Let the pipe fill: a splice of 30 KiB costs about what one of 100
@@ -401,6 +409,25 @@ func (c *Capture) settle(s *Stream, l *lane, n int64, held bool) {
 		s.state = armed
 		if err := s.arm(unix.EPOLL_CTL_MOD); err != nil {
 			panic("logs: cannot arm a pipe: " + err.Error()) // our own descriptors, long in the epoll
+		}
+	}
+}
+
+// size gives the pipe of a stream that fills half of it in a nap more room, and takes
+// it back from one that has become quiet. c.mu is held.
+func (c *Capture) size(s *Stream, full bool) {
+	switch {
+	case s.closed, s.mode != File || s.extra != nil && (s.extra.Recipe != nil || s.extra.sees()) || s.tap != nil:
+		// What isn't spliced has to find room in a stage.
+	case full && s.nap > 0 && s.size < bigPipe && c.big < maxBig:
+		if n, err := unix.FcntlInt(uintptr(s.fd), unix.F_SETPIPE_SZ, bigPipe); err == nil {
+			s.small, s.size, s.big = s.size, int32(n), true
+			c.big++
+		}
+	case s.big && s.nap == 0:
+		if n, err := unix.FcntlInt(uintptr(s.fd), unix.F_SETPIPE_SZ, int(s.small)); err == nil {
+			s.size, s.big = int32(n), false
+			c.big--
 		}
 	}
 }
@@ -516,6 +543,7 @@ type Stream struct {
 	mode    Mode
 	state   uint8
 	closed  bool
+	big     bool // the pipe is larger than it was, small, when it was made
 	flush   bool // what isn't a whole line doesn't wait any longer; the worker's, set before its turn
 
 	tap    Tap
@@ -524,7 +552,7 @@ type Stream struct {
 	budget *budget  // nil: no limit has been looked at
 	hold   *hold    // nil: no beginning of a line is held back
 
-	fd, size, slot, seq int32 // the pipe, its capacity in bytes, the place in c.slots
+	fd, size, slot, seq, small int32 // the pipe, its capacity in bytes, the place in c.slots
 
 	moved   int64
 	last    time.Duration // end of the last turn, by c.now
@@ -592,7 +620,11 @@ func (s *Stream) pace(n int64, now time.Duration) (again bool, nap time.Duration
 	case n >= full*3/4:
 		s.nap /= 2
 	case n < full/2:
-		s.nap = min(max(2*s.nap, minNap), maxNap)
+		longest := maxNap
+		if s.big {
+			longest *= 2
+		}
+		s.nap = min(max(2*s.nap, minNap), longest)
 	}
 	return true, s.nap
 }
@@ -756,6 +788,9 @@ func (s *Stream) Close() error {
 // closes the descriptor at the end of its turn. c.mu is held.
 func (s *Stream) close() {
 	s.closed = true
+	if s.big {
+		s.c.big--
+	}
 	s.c.slots[s.slot] = nil
 	s.c.free = append(s.c.free, s.slot)
 	s.c.streams--

@@ -358,13 +358,21 @@ func sequence(p []byte) int {
 	return 1
 }
 
+// plainly are the bytes that stand for themselves in a JSON string.
+var plainly = func() (t [256]bool) {
+	for c := range utf8.RuneSelf {
+		t[c] = c >= 0x20 && c != '"' && c != '\\'
+	}
+	return t
+}()
+
 // appendJSON appends p as it stands within the quotes of a JSON string.
 func appendJSON(b, p []byte) []byte {
 	const hex = "0123456789abcdef"
 	start := 0
 	for i := 0; i < len(p); {
 		c := p[i]
-		if c >= 0x20 && c != '"' && c != '\\' && c < utf8.RuneSelf {
+		if plainly[c] {
 			i++
 			continue
 		}

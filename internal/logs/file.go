@@ -465,7 +465,7 @@ func (f *file) step(c *Capture, s *Stream, o *Options, sc *scratch) (n int, more
 		if column, err = f.prepare(o.Recipe, &size); err != nil {
 			return 0, false, err
 		}
-		sc.out, n, rotate = sc.cook(o.Recipe, p, spot{off: size, limit: limit, column: column, flush: s.flush || s.full()})
+		n, rotate = sc.cook(s, o.Recipe, p, spot{off: size, limit: limit, column: column})
 	} else {
 		n, rotate = cut(p, size, limit, limit > 0 && f.midLine(size))
 	}
@@ -712,10 +712,17 @@ func readFull(fd int, p []byte) error {
 	return nil
 }
 
-// cook cooks p, as [cook.do] says.
-func (sc *scratch) cook(r *Recipe, p []byte, at spot) (out []byte, n int, rotate bool) {
+// cook leaves in sc.out what is made of p, as [cook.do] says. The beginning of a line
+// that waits alone is made something of when nothing can come behind it, or it has
+// waited long enough.
+func (sc *scratch) cook(s *Stream, r *Recipe, p []byte, at spot) (n int, rotate bool) {
 	sc.cooks.begin(r, time.Now())
-	return sc.cooks.do(sc.out[:0], p, at)
+	sc.out, n, rotate = sc.cooks.do(sc.out[:0], p, at)
+	if n == 0 && !rotate && (s.flush || s.full()) {
+		at.flush = true
+		sc.out, n, rotate = sc.cooks.do(sc.out[:0], p, at)
+	}
+	return n, rotate
 }
 
 // cookAll leaves in sc.out what is made of all of p, whatever that is.
@@ -823,8 +830,7 @@ func (c *Capture) deliver(s *Stream, o *Options, sc *scratch) (moved int64, err 
 		if o.sees() || o.Recipe != nil {
 			n := len(p)
 			if o.Recipe != nil {
-				at := spot{whole: true, flush: s.flush || s.full()}
-				if sc.out, n, _ = sc.cook(o.Recipe, p, at); n == 0 {
+				if n, _ = sc.cook(s, o.Recipe, p, spot{whole: true}); n == 0 {
 					sc.held = true
 					return 0, nil
 				}

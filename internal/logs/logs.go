@@ -137,6 +137,13 @@ const (
 	minNap = 50 * time.Microsecond
 	maxNap = 500 * time.Microsecond
 
+	// The pipe of a stream that writes more than it holds in the longest nap is made
+	// larger, up to bigPipe, and the nap may be twice as long then. A user's pipes
+	// share a limit (pipe-user-pages-soft, by default as much as 1,024 pipes have);
+	// so only maxBig of them at a time are large.
+	bigPipe = 256 << 10
+	maxBig  = 8
+
 	// The beginning of a line that has to be whole waits in the pipe for its rest:
 	// it is looked at again after firstHold, then after twice that, and so on until
 	// after lastHold, a quarter of a second altogether; then it is taken for whole.
