@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -38,9 +39,10 @@ type carrier struct {
 	// from its standard input and leaves files in dir. nil: it is a supervisor.
 	argv func(dir string) []string
 
-	// supervise lays down in dir a configuration in which the commands run, and
-	// returns what starts the supervisor.
-	supervise func(dir string, commands [][]string) (argv []string, err error)
+	// supervise lays down in dir a configuration of the commands, and returns what
+	// starts the supervisor, the socket on which it listens then, and what has it start
+	// the commands: what the supervisor's own start costs isn't counted.
+	supervise func(dir string, commands [][]string) (argv []string, socket string, begin []string, err error)
 
 	// files returns the files with the output of a program, the oldest first. Its
 	// number is -1 for a logger of its own.
@@ -115,14 +117,16 @@ func carriers(bare, tendBinary string) []*carrier {
 		list = append(list, &carrier{
 			name: kind.name, strip: kind.strip,
 			version: func() (string, error) { return tend(tendBinary).version() },
-			supervise: func(dir string, commands [][]string) ([]string, error) {
+			supervise: func(dir string, commands [][]string) ([]string, string, []string, error) {
 				var b strings.Builder
-				fmt.Fprintf(&b, "[tend]\nreload = \"manual\"\n[tend.default]\nrestart = \"never\"\nlog.max_size = %d\nlog.keep = 1000\n%s", logLimit, kind.keys)
+				fmt.Fprintf(&b, "[tend]\nreload = \"manual\"\n[tend.default]\nautostart = false\nrestart = \"never\"\nlog.max_size = %d\nlog.keep = 1000\n%s", logLimit, kind.keys)
 				for i, c := range commands {
 					fmt.Fprintf(&b, "[p%d]\ncommand = [%q, %q, %q, %q]\n", i, c[0], c[1], c[2], c[3])
 				}
 				file := filepath.Join(dir, "tend.toml")
-				return []string{tendBinary, "run", "-c", file, "--state", filepath.Join(dir, "state")}, os.WriteFile(file, []byte(b.String()), 0o600)
+				state := filepath.Join(dir, "state")
+				return []string{tendBinary, "run", "-c", file, "--state", state}, filepath.Join(state, "tend.sock"),
+					[]string{tendBinary, "start", "--all", "--no-wait", "--state", state}, os.WriteFile(file, []byte(b.String()), 0o600)
 			},
 			files: func(dir string, program int) []string {
 				return byNumber(filepath.Join(dir, "state", "logs", fmt.Sprintf("p%d.log", program)))
@@ -159,14 +163,16 @@ func carriers(bare, tendBinary string) []*carrier {
 		},
 		&carrier{
 			name: "supervisord", version: supervisord().version,
-			supervise: func(dir string, commands [][]string) ([]string, error) {
+			supervise: func(dir string, commands [][]string) ([]string, string, []string, error) {
 				var b strings.Builder
-				fmt.Fprintf(&b, "[supervisord]\nnodaemon=true\nsilent=true\nlogfile=%[1]s/supervisord.log\npidfile=%[1]s/pid\n", dir)
+				fmt.Fprintf(&b, "[supervisord]\nnodaemon=true\nsilent=true\nlogfile=%[1]s/supervisord.log\npidfile=%[1]s/pid\n[unix_http_server]\nfile=%[1]s/s.sock\n[supervisorctl]\nserverurl=unix://%[1]s/s.sock\n"+
+					"[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n", dir)
 				for i, c := range commands {
-					fmt.Fprintf(&b, "[program:p%d]\ncommand=%s\nautorestart=false\nstartsecs=0\nredirect_stderr=true\nstdout_logfile=%s/p%d.log\nstdout_logfile_maxbytes=%d\nstdout_logfile_backups=1000\n", i, strings.Join(c, " "), dir, i, logLimit)
+					fmt.Fprintf(&b, "[program:p%d]\ncommand=%s\nautostart=false\nautorestart=false\nstartsecs=0\nredirect_stderr=true\nstdout_logfile=%s/p%d.log\nstdout_logfile_maxbytes=%d\nstdout_logfile_backups=1000\n", i, strings.Join(c, " "), dir, i, logLimit)
 				}
 				file := filepath.Join(dir, "supervisord.conf")
-				return []string{path("supervisord"), "-c", file}, os.WriteFile(file, []byte(b.String()), 0o600)
+				return []string{path("supervisord"), "-c", file}, filepath.Join(dir, "s.sock"),
+					[]string{path("supervisorctl"), "-c", file, "start", "all"}, os.WriteFile(file, []byte(b.String()), 0o600)
 			},
 			files: func(dir string, program int) []string {
 				return byNumber(filepath.Join(dir, fmt.Sprintf("p%d.log", program)))
@@ -238,13 +244,31 @@ func (b *bench) carry(c *carrier, job logJob, writer string, total, round int) (
 		}
 		wall = time.Since(began)
 	} else {
-		argv, err := c.supervise(dir, commands)
+		argv, socket, begin, err := c.supervise(dir, commands)
 		if err != nil {
 			return err
 		}
 		root, err := start(argv, dir, filepath.Join(dir, "output"))
 		if err != nil {
 			return err
+		}
+		for began := time.Now(); ; time.Sleep(time.Millisecond) {
+			conn, err := net.Dial("unix", socket)
+			if err == nil {
+				conn.Close()
+				break
+			}
+			if b.ctx.Err() != nil || time.Since(began) > b.timeout {
+				return fmt.Errorf("%w: %s: %w", errTimeout, b.timeout, err)
+			}
+		}
+		if cpu, err = sideCPU(root, writer); err != nil {
+			return err
+		}
+		began = time.Now()
+		said, err := exec.Command(begin[0], begin[1:]...).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, said)
 		}
 		last := []byte(fmt.Sprintf("%010d ", each/logLine-1))
 		for i := range job.programs {
@@ -256,17 +280,11 @@ func (b *bench) carry(c *carrier, job logJob, writer string, total, round int) (
 			}
 		}
 		wall = time.Since(began)
-		side, err := supervisorSide(root, writer)
+		all, err := sideCPU(root, writer)
 		if err != nil {
 			return err
 		}
-		for _, pid := range side {
-			used, err := processCPU(pid)
-			if err != nil {
-				return err
-			}
-			cpu += used
-		}
+		cpu = all - cpu
 	}
 	var writers float64
 	for i := range job.programs {
@@ -307,6 +325,19 @@ func endsIn(files []string, text []byte) bool {
 	buf := make([]byte, 400)
 	n, _ := f.ReadAt(buf, max(0, st.Size()-int64(len(buf))))
 	return bytes.Contains(buf[:n], text) && buf[n-1] == '\n'
+}
+
+// sideCPU returns the CPU time of the supervisor's side.
+func sideCPU(root int, writer string) (sum time.Duration, err error) {
+	side, err := supervisorSide(root, writer)
+	for _, pid := range side {
+		used, err := processCPU(pid)
+		if err != nil {
+			return 0, err
+		}
+		sum += used
+	}
+	return sum, err
 }
 
 // processCPU returns the CPU time of a process, threads that have ended included.

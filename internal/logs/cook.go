@@ -2,6 +2,7 @@ package logs
 
 import (
 	"bytes"
+	"encoding/binary"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -366,11 +367,26 @@ var plainly = func() (t [256]bool) {
 	return t
 }()
 
+// allPlainly says the same of eight bytes: none is below 0x20, a quote, a backslash
+// or above 0x7f. A difference borrows from the next byte only where it has found
+// one already.
+func allPlainly(w uint64) bool {
+	const ones = 0x0101010101010101
+	quote, backslash := w^'"'*ones, w^'\\'*ones
+	return ((w-0x20*ones)|(quote-ones)&^quote|(backslash-ones)&^backslash|w)&(0x80*ones) == 0
+}
+
 // appendJSON appends p as it stands within the quotes of a JSON string.
 func appendJSON(b, p []byte) []byte {
 	const hex = "0123456789abcdef"
 	start := 0
 	for i := 0; i < len(p); {
+		for i+8 <= len(p) && allPlainly(binary.LittleEndian.Uint64(p[i:])) {
+			i += 8
+		}
+		if i == len(p) {
+			break
+		}
 		c := p[i]
 		if plainly[c] {
 			i++

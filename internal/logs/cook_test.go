@@ -2,6 +2,7 @@ package logs
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -275,5 +276,17 @@ func TestHeldIsIdle(t *testing.T) {
 	got := objects(t, path)
 	if len(got) != 2 || got[0].Message != "no end" || !got[0].Partial || got[1].Message != ", but here" || got[1].Partial {
 		t.Errorf("%+v", got)
+	}
+}
+
+func TestAllPlainly(t *testing.T) {
+	for at := range 8 {
+		for c := range 256 {
+			p := []byte("abcdefgh")
+			p[at] = byte(c)
+			if got := allPlainly(binary.LittleEndian.Uint64(p)); got != plainly[c] {
+				t.Errorf("%q: %v", p, got)
+			}
+		}
 	}
 }

@@ -146,9 +146,9 @@ const (
 
 	// The beginning of a line that has to be whole waits in the pipe for its rest:
 	// it is looked at again after firstHold, then after twice that, and so on until
-	// after lastHold, a quarter of a second altogether; then it is taken for whole.
+	// after lastHold, a second altogether; then it is taken for whole.
 	firstHold = time.Millisecond
-	lastHold  = 128 * time.Millisecond
+	lastHold  = 512 * time.Millisecond
 
 	// fileWorkers bounds the goroutines, and so the threads, that write files:
 	// that many destinations may hang before others wait.
