@@ -419,7 +419,7 @@ func (c *Capture) size(s *Stream, full bool) {
 	switch {
 	case s.closed, s.mode != File || s.extra != nil && (s.extra.Recipe != nil || s.extra.sees()) || s.tap != nil:
 		// What isn't spliced has to find room in a stage.
-	case full && s.nap > 0 && s.size < bigPipe && c.big < maxBig:
+	case full && s.size < bigPipe && c.big < maxBig:
 		if n, err := unix.FcntlInt(uintptr(s.fd), unix.F_SETPIPE_SZ, bigPipe); err == nil {
 			s.small, s.size, s.big = s.size, int32(n), true
 			c.big++

@@ -641,6 +641,51 @@ func TestWriterKilled(t *testing.T) {
 	same(t, "follower", f.wait(t, len(got)), got)
 }
 
+// TestPipeGrows: while a program writes densely its pipe is larger, and then no more.
+func TestPipeGrows(t *testing.T) {
+	c, _ := open(t, Config{})
+	path := logPath(t)
+	s, w := pipe(t, c, Options{Path: path})
+	small := capacity(t, w)
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "LOGS_TEST_ROLE=bulk")
+	cmd.Args = append(cmd.Args[:1], "65536", "300000000")
+	cmd.Stdout = w
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error)
+	go func() { ended <- cmd.Wait() }()
+	grew := false
+	for running := true; running; {
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Fatal(err)
+			}
+			running = false
+		case <-time.After(time.Millisecond):
+			grew = grew || capacity(t, w) > small
+		}
+	}
+	if !grew {
+		t.Error("the pipe doesn't grow")
+	}
+	drained(t, s)
+	for late := time.Now().Add(deadline); capacity(t, w) != small; { // the turn that finds it empty
+		write(t, w, "lonely\n")
+		drained(t, s)
+		if time.Now().After(late) {
+			t.Fatalf("the pipe keeps %d bytes", capacity(t, w))
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.big != 0 || s.big {
+		t.Errorf("%d large pipes are counted", c.big)
+	}
+}
+
 // TestFloodIsFlat: what a program writes doesn't stay in the daemon's memory.
 func TestFloodIsFlat(t *testing.T) {
 	for _, o := range []Options{{MaxSize: 4 << 20, Keep: 1}, {MaxSize: 4 << 20, Keep: 1, Recipe: &Recipe{Timestamp: true}}} {
