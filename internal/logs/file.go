@@ -455,6 +455,14 @@ func (f *file) step(c *Capture, s *Stream, o *Options, sc *scratch) (n int, more
 	if limit > 0 && o.Recipe == nil { // no further than the limit and, most likely, the end of the line there
 		want = min(want, max(limit-size, 0)+4096)
 	}
+	var st *stage
+	if !raw && f.regular && c.stages != nil {
+		if st, err = c.stages.get(); err != nil {
+			return 0, false, err
+		}
+		defer c.stages.put(st)
+		sc.shrink(st.size)
+	}
 	p, err := sc.peek(s, int(want))
 	if err != nil || len(p) == 0 {
 		return 0, false, err
@@ -488,8 +496,8 @@ func (f *file) step(c *Capture, s *Stream, o *Options, sc *scratch) (n int, more
 		}
 		return n, true, err
 	}
-	if f.regular && c.stages != nil {
-		return c.stages.carry(c, f, s, o, sc, size, column, n)
+	if st != nil {
+		return c.stages.carry(c, st, f, s, o, sc, size, column, n)
 	}
 	last := p[n-1]
 	if o.sees() { // once: they don't stay where they would be seen again
@@ -593,6 +601,7 @@ type scratch struct {
 	bytes []byte
 	out   []byte
 	cooks cook
+	most  int  // how large the pipe may be when it is made; 0: as large as it is
 	held  bool // see step
 
 	lost    int64 // bytes that were out of the pipe when their file refused them
@@ -656,6 +665,18 @@ func (sc *scratch) buf() []byte {
 	return sc.bytes
 }
 
+// shrink makes the pipe no larger than another one, which must have room for all
+// that this one shows: a pipe has room for so many pieces, whatever their length.
+func (sc *scratch) shrink(size int) {
+	if sc.r == 0 {
+		sc.most = size
+		return
+	}
+	if now, err := unix.FcntlInt(uintptr(sc.r), unix.F_GETPIPE_SZ, 0); err == nil && now > size {
+		_, _ = unix.FcntlInt(uintptr(sc.r), unix.F_SETPIPE_SZ, size)
+	}
+}
+
 // peek returns up to n of the bytes that wait in the pipe; they stay there.
 func (sc *scratch) peek(s *Stream, n int) ([]byte, error) {
 	buf := sc.buf()
@@ -665,6 +686,9 @@ func (sc *scratch) peek(s *Stream, n int) ([]byte, error) {
 			return nil, fmt.Errorf("cannot make a pipe to look ahead with: %w", err)
 		}
 		sc.r, sc.w = p[0], p[1]
+		if sc.most > 0 {
+			sc.shrink(sc.most)
+		}
 	}
 	var k int
 	for {

@@ -52,6 +52,7 @@ type stages struct {
 type stage struct {
 	number int
 	r, w   int
+	size   int // its capacity: a user who has many pipes gets small ones
 }
 
 // slotBytes is the room of a stage in the journal.
@@ -129,7 +130,12 @@ func openStage(number, fd int) (*stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &stage{number: number, r: r, w: r}, nil
+	size, err := unix.FcntlInt(uintptr(r), unix.F_GETPIPE_SZ, 0)
+	if err != nil {
+		unix.Close(r)
+		return nil, err
+	}
+	return &stage{number: number, r: r, w: r, size: size}, nil
 }
 
 // finish writes what is in a stage, as far as it isn't written.
@@ -255,12 +261,7 @@ func (ss *stages) close() {
 // carry moves the next n bytes of the stream, which the scratch shows, by way of a
 // stage to offset size of the file. Where there is a recipe, sc.out is what is
 // made of them in that column.
-func (ss *stages) carry(c *Capture, f *file, s *Stream, o *Options, sc *scratch, size int64, column, n int) (int, bool, error) {
-	st, err := ss.get()
-	if err != nil {
-		return 0, false, err
-	}
-	defer ss.put(st)
+func (ss *stages) carry(c *Capture, st *stage, f *file, s *Stream, o *Options, sc *scratch, size int64, column, n int) (int, bool, error) {
 	var now unix.Stat_t
 	if err := unix.Fstat(f.fd, &now); err != nil {
 		return 0, false, f.writeError(err)
@@ -280,8 +281,8 @@ func (ss *stages) carry(c *Capture, f *file, s *Stream, o *Options, sc *scratch,
 		}
 		moved += int(m)
 	}
-	// They all have room in an empty pipe, for they had in the one that was looked
-	// into. What has none stays where it is.
+	// They all have room, for they had in the pipe that was looked into, which is no
+	// larger. What has none stays where it is.
 	if moved == 0 {
 		return 0, false, fmt.Errorf("cannot move output on: %w", unix.EAGAIN)
 	}
@@ -296,7 +297,7 @@ func (ss *stages) carry(c *Capture, f *file, s *Stream, o *Options, sc *scratch,
 		p = sc.out
 	}
 	fault.Point("logs.staged")
-	err = f.write(p, size, 0)
+	err := f.write(p, size, 0)
 	fault.Point("logs.written")
 	if drain := ss.empty(st, moved); err == nil && drain != nil {
 		err = fmt.Errorf("cannot empty a pipe: %w", drain)

@@ -158,3 +158,36 @@ func TestSlot(t *testing.T) {
 		}
 	}
 }
+
+// TestSmallStage: where a stage has less room than the program's pipe, no line is
+// torn for that.
+func TestSmallStage(t *testing.T) {
+	dir := t.TempDir()
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(p[0])
+	defer unix.Close(p[1])
+	if n, err := unix.FcntlInt(uintptr(p[0]), unix.F_SETPIPE_SZ, 8<<10); err != nil || n != 8<<10 {
+		t.Fatal(n, err)
+	}
+	c, _ := open(t, Config{Stages: &Stages{Journal: filepath.Join(dir, "stages"), Kept: map[int]int{0: p[0]}}})
+	path := filepath.Join(dir, "web.log")
+	s, w := pipe(t, c, Options{Path: path, Recipe: &Recipe{JSON: true}})
+	want := lines(0, 50_000)
+	for rest := want; rest != ""; {
+		n := min(len(rest), 60_001)
+		write(t, w, rest[:n])
+		rest = rest[n:]
+	}
+	drained(t, s)
+	var got strings.Builder
+	for _, o := range objects(t, path) {
+		if o.Partial {
+			t.Fatalf("%q is a part of a line", o.Message)
+		}
+		got.WriteString(o.Message + "\n")
+	}
+	same(t, "messages", got.String(), want)
+}
