@@ -360,32 +360,31 @@ func processCPU(pid int) (time.Duration, error) {
 
 // whole checks that the files hold what a writer wrote, line by line.
 func (c *carrier) whole(files []string, bytesWritten int) error {
-	next := 0
+	var all []io.Reader // as one, for some cut a line in two
 	for _, name := range files {
 		f, err := os.Open(name)
 		if err != nil {
 			return err
 		}
-		in := bufio.NewReaderSize(f, 1<<20)
-		for {
-			line, err := in.ReadSlice('\n')
-			if err == io.EOF && len(line) == 0 {
-				break
-			}
-			if err != nil {
-				f.Close()
-				return fmt.Errorf("%s: %w", name, err)
-			}
-			if c.strip != nil {
-				line = c.strip(line)
-			}
-			if n, err := strconv.Atoi(string(line[:min(10, len(line))])); err != nil || n != next || len(line) != logLine {
-				f.Close()
-				return fmt.Errorf("%s holds %.40q where line %d should be", filepath.Base(name), line, next)
-			}
-			next++
+		defer f.Close()
+		all = append(all, f)
+	}
+	in := bufio.NewReaderSize(io.MultiReader(all...), 1<<20)
+	next := 0
+	for ; ; next++ {
+		line, err := in.ReadSlice('\n')
+		if err == io.EOF && len(line) == 0 {
+			break
 		}
-		f.Close()
+		if err != nil {
+			return fmt.Errorf("after line %d: %w", next, err)
+		}
+		if c.strip != nil {
+			line = c.strip(line)
+		}
+		if n, err := strconv.Atoi(string(line[:min(10, len(line))])); err != nil || n != next || len(line) != logLine {
+			return fmt.Errorf("the files hold %.40q where line %d should be", line, next)
+		}
 	}
 	if next != bytesWritten/logLine {
 		return fmt.Errorf("%d of %d lines are there", next, bytesWritten/logLine)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -288,5 +289,34 @@ func TestAllPlainly(t *testing.T) {
 				t.Errorf("%q: %v", p, got)
 			}
 		}
+	}
+}
+
+// TestJSONAtPages: writes that fill the pipe again and again, and end within a line,
+// tear none.
+func TestJSONAtPages(t *testing.T) {
+	dir := t.TempDir()
+	c, _ := open(t, Config{Stages: &Stages{Journal: filepath.Join(dir, "stages")}})
+	path := filepath.Join(dir, "web.log")
+	s, w := pipe(t, c, Options{Path: path, Recipe: &Recipe{JSON: true}})
+	const total = 64 << 20
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "LOGS_TEST_ROLE=bulk")
+	cmd.Args = append(cmd.Args[:1], "65536", fmt.Sprint(total))
+	cmd.Stdout = w
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	drained(t, s)
+	n, torn := 0, 0
+	for _, o := range objects(t, path) {
+		n += len(o.Message) + 1
+		if o.Partial {
+			n--
+			torn++
+		}
+	}
+	if n < total || n > total+1 || torn > 1 { // the last line has no end
+		t.Errorf("%d bytes of %d, %d lines torn", n, total, torn)
 	}
 }

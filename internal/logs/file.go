@@ -473,7 +473,9 @@ func (f *file) step(c *Capture, s *Stream, o *Options, sc *scratch) (n int, more
 		if column, err = f.prepare(o.Recipe, &size); err != nil {
 			return 0, false, err
 		}
-		n, rotate = sc.cook(s, o.Recipe, p, spot{off: size, limit: limit, column: column})
+		if p, n, rotate, err = sc.cook(s, o.Recipe, p, int(want), spot{off: size, limit: limit, column: column}); err != nil {
+			return 0, false, err
+		}
 	} else {
 		n, rotate = cut(p, size, limit, limit > 0 && f.midLine(size))
 	}
@@ -736,17 +738,25 @@ func readFull(fd int, p []byte) error {
 	return nil
 }
 
-// cook leaves in sc.out what is made of p, as [cook.do] says. The beginning of a line
+// cook leaves in sc.out what is made of p, or of what is seen at another look of
+// want bytes, as [cook.do] says. The beginning of a line
 // that waits alone is made something of when nothing can come behind it, or it has
 // waited long enough.
-func (sc *scratch) cook(s *Stream, r *Recipe, p []byte, at spot) (n int, rotate bool) {
+func (sc *scratch) cook(s *Stream, r *Recipe, p []byte, want int, at spot) (_ []byte, n int, rotate bool, err error) {
 	sc.cooks.begin(r, time.Now())
 	sc.out, n, rotate = sc.cooks.do(sc.out[:0], p, at)
-	if n == 0 && !rotate && (s.flush || s.full()) {
+	if n > 0 || rotate || !s.flush && !s.full() {
+		return p, n, rotate, nil
+	}
+	// It may have become full since it was looked into.
+	if p, err = sc.peek(s, want); err != nil {
+		return nil, 0, false, err
+	}
+	if sc.out, n, rotate = sc.cooks.do(sc.out[:0], p, at); n == 0 && !rotate {
 		at.flush = true
 		sc.out, n, rotate = sc.cooks.do(sc.out[:0], p, at)
 	}
-	return n, rotate
+	return p, n, rotate, nil
 }
 
 // cookAll leaves in sc.out what is made of all of p, whatever that is.
@@ -854,7 +864,10 @@ func (c *Capture) deliver(s *Stream, o *Options, sc *scratch) (moved int64, err 
 		if o.sees() || o.Recipe != nil {
 			n := len(p)
 			if o.Recipe != nil {
-				if n, _ = sc.cook(s, o.Recipe, p, spot{whole: true}); n == 0 {
+				if p, n, _, err = sc.cook(s, o.Recipe, p, scratchBytes, spot{whole: true}); err != nil {
+					return 0, err
+				}
+				if n == 0 {
 					sc.held = true
 					return 0, nil
 				}

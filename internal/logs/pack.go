@@ -316,7 +316,13 @@ func (c *Capture) packLog(job packJob) error {
 		return err
 	}
 	var k *compressor
-	for n := job.keep; n > 0; n-- {
+	last, missing := 0, 0
+	for n := 1; n <= job.keep && missing <= maxGap; n++ {
+		if missing++; exists(job.path, n) {
+			last, missing = n, 0
+		}
+	}
+	for n := last; n > 0; n-- {
 		name := rotated(job.path, n)
 		f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
 		if errors.Is(err, fs.ErrNotExist) {
