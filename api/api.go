@@ -306,10 +306,11 @@ type ShutdownOptions struct {
 // have no id but the last of them, and with more than 32 instances an id comes
 // ten times a second at most. Bytes that aren't UTF-8 come as U+FFFD.
 type LogLine struct {
-	Name     string `json:"name"` // the instance
-	Text     string `json:"text"`
-	Position string `json:"position,omitempty"` // set by the Go client: the event's id
-	Missed   bool   `json:"missed,omitempty"`   // output before this was rotated away before it was read
+	Name     string     `json:"name"` // the instance
+	Text     string     `json:"text"`
+	Position string     `json:"position,omitempty"` // set by the Go client: the event's id
+	Time     *time.Time `json:"time,omitempty"`     // when it was printed, where LogOptions.Times asks for it and that is known
+	Missed   bool       `json:"missed,omitempty"`   // output before this was rotated away before it was read
 }
 
 // LogTrouble is the data of an event named "trouble": the log of an instance

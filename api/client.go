@@ -38,6 +38,10 @@ type LogOptions struct {
 	Follow bool   // go on with what comes, until the instances are removed
 	Begun  bool   // all since the daemon has started the instance first; Lines holds for those of which it doesn't know
 	Since  string // go on after this Position of a LogLine; Lines holds for instances that it doesn't know
+
+	From, Until time.Time // of the lines that are there, those that were printed in between; zero: no bound
+	Grep        string    // only lines in which this regular expression finds something; "": all
+	Times       bool      // each LogLine has its Time, where that is known
 }
 
 // patience bounds the wait for answers that come at once from a daemon that is
@@ -248,8 +252,18 @@ func (c *Client) Logs(ctx context.Context, pattern string, o LogOptions) iter.Se
 	if o.Begun {
 		query.Set("begun", "1")
 	}
-	if o.Since != "" {
-		query.Set("since", o.Since)
+	for name, value := range map[string]string{"since": o.Since, "grep": o.Grep} {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	for name, value := range map[string]time.Time{"from": o.From, "until": o.Until} {
+		if !value.IsZero() {
+			query.Set(name, value.UTC().Format(time.RFC3339Nano))
+		}
+	}
+	if o.Times {
+		query.Set("times", "1")
 	}
 	return func(yield func(LogLine, error) bool) {
 		var trouble error

@@ -384,12 +384,12 @@ limit C; tend 1.0; runit absent; s6 2
 
 func TestPaste(t *testing.T) {
 	page := "# Title\n" + beginMark + "\nold\n" + endMark + "\nrest\n"
-	got, err := paste(page, "\nnew\n\n")
+	got, err := paste(page, beginMark, "\nnew\n\n")
 	if want := "# Title\n" + beginMark + "\nnew\n" + endMark + "\nrest\n"; err != nil || got != want {
 		t.Errorf("paste = %q, %v; want %q", got, err, want)
 	}
 	for _, bad := range []string{"", "no marks", beginMark, endMark + beginMark} {
-		if _, err := paste(bad, "new"); err == nil {
+		if _, err := paste(bad, beginMark, "new"); err == nil {
 			t.Errorf("paste(%q) has no error", bad)
 		}
 	}
@@ -401,7 +401,7 @@ func TestPageHasMarks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := paste(string(page), "new"); err != nil {
+	if _, err := paste(string(page), beginMark, "new"); err != nil {
 		t.Error(err)
 	}
 }
@@ -423,5 +423,50 @@ func TestArguments(t *testing.T) {
 	got, err := choose("-only", " up, stop ,", parts())
 	if err != nil || len(got) != 2 || !got["up"] || !got["stop"] {
 		t.Errorf("choose = %v, %v", got, err)
+	}
+}
+
+// TestCarry has all loggers that are here carry a little, and sees that a line that
+// is missing is noticed.
+func TestCarry(t *testing.T) {
+	needCompiler(t)
+	dir := t.TempDir()
+	writer, err := compile(dir, "writer", []string{"-static"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bare, err := compile(dir, "carry", []string{"-static"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{ctx: t.Context(), timeout: 30 * time.Second, sheet: newSheet(1)}
+	var did []*carrier
+	for _, c := range carriers(bare, "") {
+		if c.argv == nil {
+			continue
+		}
+		if _, err := c.version(); err != nil {
+			t.Logf("%s: %v", c.name, err)
+			continue
+		}
+		did = append(did, c)
+		for _, job := range []logJob{{1, 64 << 10}, {3, logLine}} {
+			if err := b.carry(c, job, writer, 1<<20, 0); err != nil {
+				t.Errorf("%s: %s: %v", c.name, job, err)
+			}
+		}
+	}
+	if text := b.logReport(did, nil, []string{"about"}); !strings.Contains(text, "| one program, writes of 64 KiB: CPU |") || !strings.Contains(text, "| bare loop |") {
+		t.Errorf("the report is %s", text)
+	}
+	file := filepath.Join(dir, "log")
+	line := func(n int) string { return fmt.Sprintf("%010d %s\n", n, strings.Repeat("x", logLine-12)) }
+	for text, good := range map[string]bool{line(0) + line(1): true, line(0): false, line(0) + line(2): false, line(1) + line(0): false, line(0) + line(1)[:50]: false} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := did[0].whole([]string{file}, 2*logLine); (err == nil) != good {
+			t.Errorf("%q: %v", text, err)
+		}
 	}
 }

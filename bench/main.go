@@ -8,9 +8,12 @@
 // where what is measured is explained.
 //
 //	go run ./bench [-rounds N] [-n N] [-only PARTS] [-peers NAMES] [-tend PATH] [-page PATH]
+//	go run ./bench -logs [-quick] [-rounds N] [-peers NAMES] [-tend PATH] [-page PATH]
 //
-// It doesn't profile, doesn't compare with earlier runs, and doesn't measure the
-// throughput of logs. It runs in the module's root, needs a C compiler and some
+// With -logs it compares how output is carried into rotated files: beside a loop in
+// C and loggers, a table of its own on the same page.
+//
+// It doesn't profile and doesn't compare with earlier runs. It runs in the module's root, needs a C compiler and some
 // minutes on a machine that does nothing else.
 package main
 
@@ -53,6 +56,8 @@ func run(args []string) error {
 	peers := flags.String("peers", "supervisord,runit,s6", "compare with these `names`; empty for none")
 	binary := flags.String("tend", "", "`path` of the binary; built from ./cmd/tend when empty; none leaves tend out")
 	page := flags.String("page", "", "put the table into this `file`; "+defaultPage+" after a whole run")
+	logs := flags.Bool("logs", false, "compare how output is carried into files instead")
+	quick := flags.Bool("quick", false, "with -logs: a quarter of a GiB each time instead of one")
 	timeout := flags.Duration("timeout", time.Minute, "give up on what doesn't come in this `time`")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -66,9 +71,11 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	rivals, err := choose("-peers", *peers, []string{"supervisord", "runit", "s6"})
-	if err != nil {
-		return err
+	var rivals map[string]bool
+	if !*logs {
+		if rivals, err = choose("-peers", *peers, []string{"supervisord", "runit", "s6"}); err != nil {
+			return err
+		}
 	}
 
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -81,6 +88,33 @@ func run(args []string) error {
 		return err
 	}
 	defer os.RemoveAll(tools)
+	if *logs {
+		if *binary == "" {
+			if *binary, err = buildTend(tools); err != nil {
+				return err
+			}
+		}
+		if *binary, err = filepath.Abs(*binary); err != nil {
+			return err
+		}
+		total := 1 << 30
+		if *quick {
+			total >>= 2
+		}
+		b := &bench{ctx: ctx, timeout: *timeout, sheet: newSheet(*rounds)}
+		text, err := b.logs(tools, *binary, total, *rounds)
+		if err != nil {
+			return err
+		}
+		fmt.Print("\n", text)
+		if *page == "" {
+			return nil
+		}
+		if err := update(*page, beginLogs, text); err != nil {
+			return fmt.Errorf("cannot write the table into %s: %w", *page, err)
+		}
+		return nil
+	}
 	probe, err := compileProbe(tools)
 	if err != nil {
 		return err
@@ -129,7 +163,7 @@ func run(args []string) error {
 		*page = defaultPage
 	}
 	if *page != "" {
-		if err := update(*page, text); err != nil {
+		if err := update(*page, beginMark, text); err != nil {
 			return fmt.Errorf("cannot write the table into %s: %w", *page, err)
 		}
 	}
@@ -234,12 +268,12 @@ func versions(columns []*column) string {
 }
 
 // update replaces the table in the page.
-func update(page, text string) error {
+func update(page, mark, text string) error {
 	old, err := os.ReadFile(page)
 	if err != nil {
 		return err
 	}
-	fresh, err := paste(string(old), text)
+	fresh, err := paste(string(old), mark, text)
 	if err != nil {
 		return err
 	}

@@ -261,15 +261,16 @@ func machine(cpus int, goVersion, date string) string {
 // The marks between which the page holds the newest report.
 const (
 	beginMark = "<!-- bench: begin (written by make bench) -->"
+	beginLogs = "<!-- bench: begin (written by go run ./bench -logs) -->"
 	endMark   = "<!-- bench: end -->"
 )
 
-// paste puts the report between the page's marks.
-func paste(page, report string) (string, error) {
-	before, rest, ok := strings.Cut(page, beginMark)
+// paste puts the report between the mark that the page has and the next end.
+func paste(page, mark, report string) (string, error) {
+	before, rest, ok := strings.Cut(page, mark)
 	_, after, closed := strings.Cut(rest, endMark)
 	if !ok || !closed {
-		return "", fmt.Errorf("cannot find the marks %q and %q", beginMark, endMark)
+		return "", fmt.Errorf("cannot find the marks %q and %q", mark, endMark)
 	}
-	return before + beginMark + "\n" + strings.TrimSpace(report) + "\n" + endMark + after, nil
+	return before + mark + "\n" + strings.TrimSpace(report) + "\n" + endMark + after, nil
 }

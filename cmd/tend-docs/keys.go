@@ -101,6 +101,9 @@ func expected(f *spec.Field) string {
 	}
 	switch kind := f.Kind(); kind {
 	case "enum":
+		if f.Yes != "" {
+			return list(f.Enum) + ", yes or no"
+		}
 		return list(f.Enum)
 	case "command":
 		return "a string or a list"
@@ -154,7 +157,7 @@ func daemonDefaults() map[string]string {
 	m := map[string]string{"state": "[by place](files.md#state-and-logs)", "logs": "[by place](files.md#state-and-logs)"}
 	for key, value := range map[string]string{
 		"reload": string(d.Reload), "socket_mode": strconv.FormatInt(int64(d.SocketMode), 8), "exit_when": d.ExitWhen,
-		"log.level": d.LogLevel, "log.format": d.LogFormat,
+		"log.level": d.LogLevel, "log.format": d.LogFormat, "log.max_total": spec.FormatSize(d.LogMaxTotal),
 	} {
 		m[key] = code(strconv.Quote(value))
 	}
@@ -184,6 +187,8 @@ func (n *schemaNode) words() string {
 		return list(n.Enum)
 	case n.Ref == "#/$defs/strings":
 		return "a list of strings"
+	case n.Ref == "#/$defs/size":
+		return "a size"
 	case n.Ref == "#/$defs/mode":
 		return `an octal mode, as "660"`
 	case n.Type == "string":

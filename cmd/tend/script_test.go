@@ -93,6 +93,7 @@ func TestScripts(t *testing.T) {
 			"tmpfs":   cmdTmpfs,
 			"port":    cmdPort,
 			"late":    cmdLate,
+			"nofile":  cmdNofile,
 
 			"exits":     cmdExits,
 			"daemonpid": cmdDaemonpid,
@@ -233,6 +234,27 @@ func cmdHolds(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		var events [4096]byte
 		unix.Read(fd, events[:])
+	}
+}
+
+// cmdNofile waits until no file matches a pattern.
+func cmdNofile(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: nofile PATTERN")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for {
+		names, err := filepath.Glob(ts.MkAbs(args[0]))
+		ts.Check(err)
+		if len(names) == 0 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			ts.Fatalf("still there: %v", names)
+		case <-time.After(10 * time.Millisecond):
+		}
 	}
 }
 

@@ -2,10 +2,14 @@ package main
 
 import (
 	"bufio"
+	"bytes"
+	"compress/gzip"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -15,6 +19,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -22,6 +27,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tend/api"
+	"tend/internal/logs"
 )
 
 var (
@@ -66,7 +72,7 @@ func TestTorture(t *testing.T) {
 // faultPoints are places at which the daemon dies by itself, and about how often
 // it passes them before that. See package fault.
 var faultPoints = []string{"ledger.written,2000", "proc.cloned,8", "proc.born,8", "daemon.saved,1000", "daemon.settling,500",
-	"logs.staged,400", "logs.written,400", "logs.spliced,400", "logs.rotated,5", "*,2000"}
+	"logs.staged,400", "logs.written,400", "logs.spliced,400", "logs.rotated,5", "logs.packing,5", "logs.packed,5", "*,2000"}
 
 // victim is one torture.
 type victim struct {
@@ -78,16 +84,19 @@ type victim struct {
 	toml   map[string]string // the keys of each program, besides its command
 	byHand map[string]bool   // stopped by hand
 	faults bool              // the daemon also dies by itself
-	ctx    context.Context
+	guard  *os.Process
+	// How rotated files are compressed. What has been stays as it is.
+	compress string
+	ctx      context.Context
 }
 
 // kinds are the programs and what they do. See [tortured].
-var kinds = []string{"steady", "chatty", "stamped", "flapping", "flapstamp", "forking", "stubborn", "draining"}
+var kinds = []string{"steady", "chatty", "stamped", "objects", "flapping", "flapstamp", "flapobjects", "forking", "stubborn", "draining"}
 
 func torture(t *testing.T, env []string, rng *rand.Rand, rounds int) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rounds)*patience*2/3+2*patience)
 	defer cancel()
-	v := &victim{t: t, rng: rng, dir: t.TempDir(), toml: make(map[string]string), byHand: make(map[string]bool), ctx: ctx}
+	v := &victim{t: t, rng: rng, compress: "gzip", dir: t.TempDir(), toml: make(map[string]string), byHand: make(map[string]bool), ctx: ctx}
 	v.faults = slices.ContainsFunc(env, func(s string) bool { return strings.HasPrefix(s, "TEND_TEST_FAULT") })
 	v.bin = filepath.Join(v.dir, "tend") // by this name the test binary is tend
 	self, err := os.Executable()
@@ -109,7 +118,14 @@ func torture(t *testing.T, env []string, rng *rand.Rand, rounds int) {
 	run.Env = append(os.Environ(), append([]string{"HOME=" + v.dir}, env...)...)
 	v.must(run.Start())
 	defer run.Process.Kill()
+	v.guard = run.Process
 	v.settle()
+	// Somebody reads along, over everything that happens.
+	followers := make(map[string]*follower)
+	for _, k := range kinds {
+		followers[k] = v.follow(k)
+		defer followers[k].cancel()
+	}
 	for range rounds {
 		for range 1 + rng.IntN(6) {
 			v.happen()
@@ -131,8 +147,69 @@ func torture(t *testing.T, env []string, rng *rand.Rand, rounds int) {
 		v.fatalf("two of one: %s", b)
 	}
 	for _, k := range kinds {
-		v.checkLog(k)
+		all := v.checkLog(k)
+		followers[k].await(v, k, all)
 	}
+}
+
+// A follower reads a log as it grows.
+type follower struct {
+	cancel context.CancelFunc
+	mu     sync.Mutex
+	seen   bytes.Buffer
+	more   chan struct{}
+}
+
+func (v *victim) follow(name string) *follower {
+	ctx, cancel := context.WithCancel(v.ctx)
+	f := &follower{cancel: cancel, more: make(chan struct{}, 1)}
+	go logs.Follow(ctx, v.log(name), keptLogs, logs.Position{}, func(p []byte, _ logs.Position) error {
+		f.mu.Lock()
+		f.seen.Write(p)
+		f.mu.Unlock()
+		select {
+		case f.more <- struct{}{}:
+		default:
+		}
+		return nil
+	})
+	return f
+}
+
+// await waits until the follower has seen what is in the log.
+func (f *follower) await(v *victim, name string, all []byte) {
+	for {
+		f.mu.Lock()
+		n := f.seen.Len()
+		same := bytes.Equal(f.seen.Bytes(), all)
+		f.mu.Unlock()
+		switch {
+		case same:
+			return
+		case n >= len(all):
+			v.fatalf("%s: who follows it has seen something else than what is there: %d bytes, not %d", name, n, len(all))
+		}
+		select {
+		case <-f.more:
+		case <-v.ctx.Done():
+			v.fatalf("%s: who follows it has seen %d bytes of %d", name, n, len(all))
+		}
+	}
+}
+
+// zstd is a second codec, where there is a tool to check what it makes.
+func (v *victim) zstd() string {
+	if _, err := exec.LookPath("zstd"); err != nil {
+		return "gzip"
+	}
+	return "zstd"
+}
+
+// keptLogs is how many rotated files stay: all.
+const keptLogs = 5000
+
+func (v *victim) log(name string) string {
+	return filepath.Join(v.dir, ".tend", "logs", name+".log")
 }
 
 func (v *victim) must(err error) {
@@ -153,12 +230,18 @@ func (v *victim) fatalf(format string, args ...any) {
 // write writes the configuration, by the way of editors.
 func (v *victim) write() {
 	var b strings.Builder
-	fmt.Fprintf(&b, "[tend]\nreload = \"manual\"\n[tend.default]\nmin_uptime = \"10ms\"\nstop_timeout = \"300ms\"\nbackoff = { initial = \"5ms\", max = \"20ms\" }\nlog.max_size = \"20KB\"\nlog.keep = 5000\n")
+	fmt.Fprintf(&b, "[tend]\nreload = \"manual\"\n[tend.default]\nmin_uptime = \"10ms\"\nstop_timeout = \"300ms\"\nbackoff = { initial = \"5ms\", max = \"20ms\" }\nlog.max_size = \"5KB\"\nlog.keep = %d\n", keptLogs)
 	for _, k := range kinds {
 		if keys, ok := v.toml[k]; ok {
 			fmt.Fprintf(&b, "[%s]\ncommand = [\"%s/tortured\", \"%s\", \"%s\"]\n%s\n", k, v.dir, k, v.dir, keys)
 			if strings.HasSuffix(k, "stamped") || k == "flapstamp" {
 				fmt.Fprintln(&b, "log.timestamp = true")
+			}
+			if strings.HasSuffix(k, "objects") {
+				fmt.Fprintln(&b, "log.format = \"json\"")
+			}
+			if k == "chatty" || k == "stamped" || k == "objects" {
+				fmt.Fprintf(&b, "log.compress = %q\n", v.compress)
 			}
 			if k == "draining" {
 				fmt.Fprintln(&b, "when_disabled = \"drain\"")
@@ -180,7 +263,7 @@ func (v *victim) happen() {
 		_, err := v.client.Act(ctx, verb, name, api.Act{NoWait: true})
 		return err == nil
 	}
-	switch v.rng.IntN(10) {
+	switch v.rng.IntN(12) {
 	case 0:
 		if act("stop") {
 			v.byHand[name] = true
@@ -219,6 +302,10 @@ func (v *victim) happen() {
 		_, _ = v.client.Upgrade(ctx, api.UpgradeOptions{})
 	case 9:
 		v.killDaemon()
+	case 10: // the logs are opened anew
+		v.must(v.guard.Signal(syscall.SIGUSR2))
+	case 11:
+		v.compress = []string{"none", "gzip", v.zstd()}[v.rng.IntN(3)]
 	}
 }
 
@@ -296,21 +383,55 @@ func (v *victim) misplaced(list []api.Instance) string {
 // checkLog checks that the log of an instance holds what it has printed, and
 // nothing twice: the lines of each run are numbered from 1, and those of a run
 // that came to its end without being killed end in "end".
-func (v *victim) checkLog(name string) {
-	files, _ := filepath.Glob(filepath.Join(v.dir, ".tend", "logs", name+".log*"))
+func (v *victim) checkLog(name string) (all []byte) {
+	files, _ := filepath.Glob(v.log(name) + "*")
+	files = slices.DeleteFunc(files, func(f string) bool { return strings.HasSuffix(f, ".packing") }) // its daemon has died
+	plain := func(f string) string { return strings.TrimSuffix(strings.TrimSuffix(f, ".gz"), ".zst") }
 	number := func(f string) int {
-		n, _ := strconv.Atoi(strings.TrimPrefix(filepath.Ext(f), "."))
+		n, _ := strconv.Atoi(strings.TrimPrefix(filepath.Ext(plain(f)), "."))
 		return n // 0: the newest
 	}
-	slices.SortFunc(files, func(a, b string) int { return number(b) - number(a) })
-	at, ended, lines := make(map[string]int), make(map[string]bool), 0
-	for _, file := range files {
-		f, err := os.Open(file)
+	slices.SortFunc(files, func(a, b string) int {
+		if c := number(b) - number(a); c != 0 {
+			return c
+		}
+		return len(a) - len(b)
+	})
+	at, ended, lines, packed := make(map[string]int), make(map[string]bool), 0, 0
+	for i, file := range files {
+		if i > 0 && number(file) == number(files[i-1]) {
+			continue // the daemon died before it removed what it had compressed
+		}
+		text, err := os.ReadFile(file)
 		v.must(err)
-		sc := bufio.NewScanner(f)
+		switch filepath.Ext(file) {
+		case ".gz":
+			z, err := gzip.NewReader(bytes.NewReader(text))
+			v.must(err)
+			text, err = io.ReadAll(z)
+			v.must(err)
+			packed++
+		case ".zst":
+			text, err = exec.Command("zstd", "-dc", file).Output()
+			v.must(err)
+			packed++
+		}
+		all = append(all, text...)
+		sc := bufio.NewScanner(bytes.NewReader(text))
 		for sc.Scan() {
 			lines++
-			words := strings.Fields(sc.Text())
+			line := sc.Text()
+			if strings.HasSuffix(name, "objects") {
+				var o struct {
+					Message string
+					Partial bool
+				}
+				if err := json.Unmarshal(sc.Bytes(), &o); err != nil || o.Partial {
+					v.fatalf("%s: %q is no object of a whole line: %v", file, line, err)
+				}
+				line = o.Message
+			}
+			words := strings.Fields(line)
 			if strings.Contains(name, "stamp") {
 				if len(words) == 0 {
 					v.fatalf("%s: an empty line", file)
@@ -334,7 +455,6 @@ func (v *victim) checkLog(name string) {
 			}
 			at[run] = n
 		}
-		f.Close()
 	}
 	// What the runs have counted themselves.
 	counts, _ := filepath.Glob(filepath.Join(v.dir, "count."+name+".*"))
@@ -347,7 +467,8 @@ func (v *victim) checkLog(name string) {
 			v.fatalf("%s: run %s has printed %d lines and come to its end, in the log are %d (end: %v)", name, run, printed, at[run], ended[run])
 		}
 	}
-	v.t.Logf("%s: %d lines of %d runs, %d of which came to their end by themselves", name, lines, len(slices.Collect(maps.Keys(at))), len(counts))
+	v.t.Logf("%s: %d lines of %d runs, %d of which came to their end by themselves; %d of %d files are compressed", name, lines, len(slices.Collect(maps.Keys(at))), len(counts), packed, len(files))
+	return all
 }
 
 // leftovers returns the processes that a torture has started and that live.
@@ -407,9 +528,9 @@ func tortured() {
 	}
 	pause := 20 * time.Millisecond
 	switch kind {
-	case "chatty", "stamped":
+	case "chatty", "stamped", "objects":
 		pause = 200 * time.Microsecond
-	case "flapping", "flapstamp":
+	case "flapping", "flapstamp", "flapobjects":
 		for range 5 {
 			say()
 		}
@@ -425,7 +546,7 @@ func tortured() {
 			end()
 		case <-tick.C:
 			say()
-			if kind == "flapping" || kind == "flapstamp" {
+			if strings.HasPrefix(kind, "flap") {
 				end()
 			}
 		}

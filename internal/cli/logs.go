@@ -5,8 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"iter"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,19 +20,44 @@ import (
 
 func (a *app) logsCommand() *cobra.Command {
 	var o api.LogOptions
+	var since, until string
 	cmd := a.does(&cobra.Command{
 		Use:     "logs [NAME…]",
 		Short:   "show what programs print",
 		GroupID: groupLook,
 		Long: `Shows the last lines of programs, and with -f what they print from now on,
 across rotations and restarts of the daemon. Several instances are merged with
-the name in front; a single one is shown as it is.`,
+the name in front, in the order of their times as far as these are known; a
+single one is shown as it is.
+
+--since and --until take a time of day, a date, both ("2026-01-02 15:04"), or
+how long ago that is ("10m"). They are exact with log.timestamp and with
+log.format = "json", and where programs begin their lines with a date and a
+time; else to about a second. With these and --grep all lines are shown, unless
+-n says how many.`,
 		Example: `  tend logs mailer
   tend logs -f web queue
-  tend logs -n 500 'queue:*'`,
-		Args: func(_ *cobra.Command, _ []string) error {
+  tend logs -n 500 'queue:*'
+  tend logs --since 10m --grep 'error|panic'`,
+		Args: func(cmd *cobra.Command, _ []string) (err error) {
 			if o.Lines < 0 {
 				return misused("-n takes a number of lines from 0 up, not %d", o.Lines)
+			}
+			now := time.Now()
+			if o.From, err = pastTime(since, now); err != nil {
+				return misused("--since: %v", err)
+			}
+			if o.Until, err = pastTime(until, now); err != nil {
+				return misused("--until: %v", err)
+			}
+			if _, err := regexp.Compile(o.Grep); err != nil {
+				return misused("--grep: %v", err)
+			}
+			if o.Follow && until != "" {
+				return misused("-f follows what comes, and --until ends before that")
+			}
+			if since+until+o.Grep != "" && !cmd.Flags().Changed("lines") {
+				o.Lines = -1
 			}
 			return nil
 		},
@@ -37,6 +67,9 @@ the name in front; a single one is shown as it is.`,
 	})
 	cmd.Flags().BoolVarP(&o.Follow, "follow", "f", false, "go on as programs print")
 	cmd.Flags().IntVarP(&o.Lines, "lines", "n", 20, "`number` of lines of each instance")
+	cmd.Flags().StringVar(&since, "since", "", "only lines that were printed since a `time`")
+	cmd.Flags().StringVar(&until, "until", "", "only lines that were printed until a `time`")
+	cmd.Flags().StringVar(&o.Grep, "grep", "", "only lines that match a regular `expression`")
 	a.jsonFlag(cmd)
 	return cmd
 }
@@ -58,12 +91,7 @@ func (a *app) logs(ctx context.Context, patterns []string, o api.LogOptions) err
 		p.width = max(p.width, width(clean(i.Name)))
 	}
 	if !o.Follow {
-		for _, pattern := range patterns { // in the order that was asked for
-			if err := a.stream(ctx, c, pattern, o, p); err != nil {
-				return err
-			}
-		}
-		return nil
+		return a.mergeLogs(ctx, c, patterns, o, p)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -79,6 +107,76 @@ func (a *app) logs(ctx context.Context, patterns []string, o api.LogOptions) err
 		}
 	}
 	return first
+}
+
+// mergeLogs prints what there is of the logs of several patterns, in the order of
+// the times of their lines. Where no times are known, that of the patterns holds.
+func (a *app) mergeLogs(ctx context.Context, c client, patterns []string, o api.LogOptions, p *prefixer) error {
+	type source struct {
+		next func() (api.LogLine, error, bool)
+		line api.LogLine
+	}
+	o.Times = len(patterns) > 1
+	var sources []*source
+	for _, pattern := range patterns {
+		next, stop := iter.Pull2(c.Logs(ctx, pattern, o))
+		defer stop()
+		sources = append(sources, &source{next: next})
+	}
+	advance := func(s *source) error {
+		line, err, ok := s.next()
+		if err == nil && !ok {
+			sources = slices.DeleteFunc(sources, func(o *source) bool { return o == s })
+		}
+		if s.line = line; s.line.Time == nil {
+			s.line.Time = new(time.Time) // at once: nobody knows when
+		}
+		return err
+	}
+	for _, s := range slices.Clone(sources) {
+		if err := advance(s); err != nil {
+			return err
+		}
+	}
+	for len(sources) > 0 {
+		s := slices.MinFunc(sources, func(a, b *source) int { return a.line.Time.Compare(*b.line.Time) })
+		if s.line.Time.IsZero() {
+			s.line.Time = nil
+		}
+		if err := p.print(s.line); err != nil {
+			return err
+		}
+		if err := advance(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pastTime understands a time as people write it, or how long ago it is; the zero
+// time is none.
+func pastTime(s string, now time.Time) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	if ago, err := time.ParseDuration(strings.TrimPrefix(s, "-")); err == nil && ago >= 0 {
+		return now.Add(-ago), nil
+	}
+	if days, err := strconv.Atoi(strings.TrimSuffix(s, "d")); err == nil && days >= 0 && strings.HasSuffix(s, "d") {
+		return now.AddDate(0, 0, -days), nil
+	}
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02 15:04:05", "2006-01-02T15:04:05", "2006-01-02 15:04", time.DateOnly} {
+		if t, err := time.ParseInLocation(layout, s, now.Location()); err == nil {
+			return t, nil
+		}
+	}
+	for _, layout := range []string{time.TimeOnly, "15:04"} {
+		if t, err := time.ParseInLocation(layout, s, now.Location()); err == nil {
+			y, m, d := now.Date()
+			return time.Date(y, m, d, t.Hour(), t.Minute(), t.Second(), 0, now.Location()), nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("%q is no time: write it as 15:04, \"2006-01-02 15:04:05\", 2006-01-02T15:04:05Z, or how long ago it is, as 10m or 2d", s)
 }
 
 // stream prints the logs of a pattern. A follower whose daemon goes away waits

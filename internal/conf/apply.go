@@ -38,7 +38,7 @@ func isTable(key string) bool { return key == "env" || key == "limits" || spec.I
 type setting struct {
 	key  string
 	doc  string // Markdown
-	kind string // enum, string, path, mode, bool; strings and table are handled on their own
+	kind string // enum, string, path, mode, bool, size; strings and table are handled on their own
 	enum []string
 	set  func(d *spec.Daemon, v string)
 }
@@ -72,6 +72,7 @@ var settings = []setting{
 		set: func(d *spec.Daemon, v string) { d.LogLevel = v }},
 	{key: "log.format", kind: "enum", enum: []string{"text", "json"}, doc: "Form of the daemon's own log.",
 		set: func(d *spec.Daemon, v string) { d.LogFormat = v }},
+	{key: "log.max_total", kind: "size", doc: "How large the logs of all programs may be together, those in `logs` of removed ones too: rotated files are removed, the oldest first, until the others stay within that. What is being written isn't touched; 0 is no bound."},
 }
 
 // settingOf returns the setting with that key, or nil.
@@ -191,7 +192,7 @@ func (l *load) daemon() spec.Daemon {
 			continue
 		}
 		text, ok := e.value.(string)
-		if !ok && setting.kind != "mode" && setting.kind != "bool" {
+		if !ok && setting.kind != "mode" && setting.kind != "bool" && setting.kind != "size" {
 			l.sayValue(s.src, e, "tend", &spec.ValueError{Message: show(e.value) + " is not a string", Hint: "put it into quotes"})
 			continue
 		}
@@ -217,6 +218,18 @@ func (l *load) daemon() spec.Daemon {
 				continue
 			}
 			d.SocketMode = p.Umask.Value
+			continue
+		case "size":
+			v := e.value
+			if _, isText := v.(string); isText {
+				v = text
+			}
+			var p spec.Program
+			if err := fields["log.max_size"].Set(&p, v); err != nil {
+				l.sayValue(s.src, e, "tend", err)
+				continue
+			}
+			d.LogMaxTotal = p.Log.MaxSize
 			continue
 		case "enum":
 			if !slices.Contains(setting.enum, text) {
@@ -488,17 +501,13 @@ func (t *target) paths(key, dir string) error {
 		t.p.WatchIgnore = absolutes(dir, t.p.WatchIgnore)
 	case "log.file":
 		switch t.p.Log.File {
-		case "", "inherit", "none":
-		case "syslog", "journal":
-			return &spec.ValueError{Message: fmt.Sprintf("%q is not yet known to this version", t.p.Log.File), Hint: "use a path, inherit or none"}
+		case "", spec.Inherit, spec.None, spec.Syslog, spec.Journal:
 		default:
 			t.p.Log.File = absolute(dir, t.p.Log.File)
 		}
 	case "log.stderr":
 		switch t.p.Log.Stderr {
-		case "", spec.Separate, "inherit", "none":
-		case "syslog", "journal":
-			return &spec.ValueError{Message: fmt.Sprintf("%q is not yet known to this version", t.p.Log.Stderr), Hint: "use a path, separate, inherit or none"}
+		case "", spec.Separate, spec.Inherit, spec.None, spec.Syslog, spec.Journal:
 		default:
 			t.p.Log.Stderr = absolute(dir, t.p.Log.Stderr)
 		}

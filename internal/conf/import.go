@@ -87,6 +87,7 @@ func (w *writer) settings(d spec.Daemon) {
 	add("exit_when", d.ExitWhen, standard.ExitWhen)
 	add("log.level", d.LogLevel, standard.LogLevel)
 	add("log.format", d.LogFormat, standard.LogFormat)
+	add("log.max_total", spec.FormatSize(d.LogMaxTotal), spec.FormatSize(standard.LogMaxTotal))
 	if len(lines) > 0 {
 		w.WriteString("\n[tend]\n" + strings.Join(lines, "\n") + "\n")
 	}

@@ -127,7 +127,14 @@ func fieldSchema(f *field) object {
 	case "float":
 		return orReference(number("number"))
 	case "enum":
-		return orReference(object{"enum": f.Enum})
+		choices := make([]any, 0, len(f.Enum)+2)
+		for _, s := range f.Enum {
+			choices = append(choices, s)
+		}
+		if f.Yes != "" {
+			choices = append(choices, false, true)
+		}
+		return orReference(object{"enum": choices})
 	case "ints":
 		return object{"type": "array", "items": number("integer")}
 	case "string":
@@ -145,7 +152,7 @@ func daemonSchema() object {
 	for _, s := range settings {
 		var property object
 		switch s.kind {
-		case "strings", "mode":
+		case "strings", "mode", "size":
 			property = object{"$ref": "#/$defs/" + s.kind}
 		case "enum":
 			property = object{"enum": s.enum}

@@ -378,13 +378,13 @@ func (s *supervisord) log(p *spec.Program, from *svconf.Process) {
 	out, errs := from.Stdout, from.Stderr
 	p.Log.File = s.logFile(out.Log, "", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 	p.Log.MaxSize, p.Log.Keep = size(out.MaxBytes), keep(out.Backups)
-	if out.Syslog {
-		p.Log.File = s.instead(from.Section, "stdout", out, p.Log.File, "")
+	if out.Syslog || errs.Syslog && !from.RedirectError {
+		s.syslog(p, from)
 	}
 	if !from.RedirectError {
 		p.Log.Stderr = s.logFile(errs.Log, spec.Separate, "/dev/stderr", "/dev/fd/2", "/proc/self/fd/2")
-		if errs.Syslog {
-			p.Log.Stderr = s.instead(from.Section, "stderr", errs, p.Log.Stderr, spec.Separate)
+		if errs.Syslog && errs.Log.Kind == svconf.LogNone {
+			p.Log.Stderr = spec.Syslog
 		}
 		if n := size(errs.MaxBytes); n != p.Log.MaxSize {
 			p.Log.StderrMaxSize = spec.Some(int(n))
@@ -398,17 +398,24 @@ func (s *supervisord) log(p *spec.Program, from *svconf.Process) {
 	}
 }
 
-// instead returns where goes what syslog should have.
-func (s *supervisord) instead(section, channel string, c svconf.Channel, file, standard string) string {
-	option := channel + "_syslog"
-	if !s.given(section, option) {
-		option = channel + "_logfile"
+// syslog sends output to syslog: besides its file, where it has one, as there.
+func (s *supervisord) syslog(p *spec.Program, from *svconf.Process) {
+	out, errs := from.Stdout, from.Stderr
+	if out.Syslog && out.Log.Kind == svconf.LogNone {
+		p.Log.File = spec.Syslog
 	}
-	s.about(Warning, section, option, "read the files with tend logs", "syslog is not written to yet: the output goes to a file")
-	if c.Log.Kind == svconf.LogNone {
-		return standard
+	beside := func(c svconf.Channel) bool { return c.Syslog && c.Log.Kind != svconf.LogNone }
+	if !beside(out) && (from.RedirectError || !beside(errs)) {
+		return
 	}
-	return file
+	p.Log.Also = []string{spec.Syslog}
+	if !from.RedirectError && out.Syslog != errs.Syslog {
+		option := "stdout_syslog"
+		if errs.Syslog {
+			option = "stderr_syslog"
+		}
+		s.about(Warning, from.Section, option, "", "both of its streams go to syslog")
+	}
 }
 
 // logFile returns a log as [spec.Log] has it. own are names for the daemon's own

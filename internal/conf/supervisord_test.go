@@ -167,7 +167,7 @@ func ours(p *spec.Program) map[string]string {
 		"user": p.User, "user_env": fmt.Sprint(p.UserEnv), "restart": string(p.Restart), "exitcodes": fmt.Sprint(p.SuccessCodes), "startsecs": fmt.Sprint(p.MinUptime.Seconds()),
 		"attempts": fmt.Sprint(p.MaxFailures), "backoff": fmt.Sprint(p.Backoff.Kind, " ", p.Backoff.Initial), "stopsignal": p.StopSignal.String(),
 		"stopwaitsecs": fmt.Sprint(p.StopTimeout.Seconds()), "stop": string(p.StopScope), "kill": string(p.KillScope), "umask": fmt.Sprint(p.Umask),
-		"stdout": p.Log.File, "stdout rotation": fmt.Sprint(p.Log.MaxSize, p.Log.Keep), "stderr": stderr, "stderr rotation": fmt.Sprint(stderrMax, stderrKeep),
+		"also": fmt.Sprint(len(p.Log.Also) == 1 && p.Log.Also[0] == spec.Syslog), "stdout": p.Log.File, "stdout rotation": fmt.Sprint(p.Log.MaxSize, p.Log.Keep), "stderr": stderr, "stderr rotation": fmt.Sprint(stderrMax, stderrKeep),
 		"enabled": fmt.Sprint(p.Enabled), "server": p.Member.ServerURL, "instances": fmt.Sprint(p.Instances),
 	}
 	if stderr == "" {
@@ -203,7 +203,7 @@ func theirProgram(d *theirs, kind string, p *theirProcess) map[string]string {
 	place := func(file *string, syslog bool, auto string, own ...string) string {
 		switch {
 		case file == nil && syslog:
-			return auto
+			return spec.Syslog
 		case file == nil, *file == "/dev/null", *file == "":
 			return "none"
 		case *file == "AUTO":
@@ -230,6 +230,7 @@ func theirProgram(d *theirs, kind string, p *theirProcess) map[string]string {
 		"umask":  fmt.Sprint(umask),
 		"stdout": place(p.StdoutLogfile, p.StdoutSyslog, "", "/dev/stdout", "/dev/fd/1"), "stdout rotation": fmt.Sprint(positive(p.StdoutMax), positive(int64(p.StdoutBackups))),
 		"stderr": place(p.StderrLogfile, p.StderrSyslog, "separate", "/dev/stderr", "/dev/fd/2"), "stderr rotation": fmt.Sprint(positive(p.StderrMax), positive(int64(p.StderrBackups))),
+		"also":    fmt.Sprint(p.StdoutSyslog && p.StdoutLogfile != nil || p.StderrSyslog && p.StderrLogfile != nil && !p.RedirectStderr),
 		"enabled": "true", "server": text(p.Serverurl, text(d.Supervisord.ChildServerURL, "")), "instances": "1",
 	}
 	if p.RedirectStderr || strings.HasPrefix(m["stderr"], "/") && m["stderr"] == m["stdout"] {

@@ -200,7 +200,7 @@ func (c control) Logs(ctx context.Context, pattern string) ([]server.LogFile, er
 			}
 			out, _ := destinations(v.Name, v.Spec, c.d.place.logs, nil)
 			if out.Mode == logs.File {
-				a.list = append(a.list, server.LogFile{Name: v.Name, Path: out.Path, Keep: out.Keep})
+				a.list = append(a.list, server.LogFile{Name: v.Name, Path: out.Path, Keep: out.Keep, Times: c.d.place.times()})
 				n := c.d.instances[v.ID]
 				if n != nil {
 					a.list[len(a.list)-1].Begun = n.begun

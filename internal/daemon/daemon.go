@@ -357,9 +357,10 @@ func (d *Daemon) open() (*spec.Set, error) {
 	d.environ = newEnviron(os.Environ(), d.place.hash())
 	stages := &logs.Stages{Journal: filepath.Join(d.place.state, "stages"), Kept: d.keptStages(),
 		Keep: func(number, fd int) error { d.keep(keptStage+strconv.Itoa(number), fd); return nil }}
-	if d.capture, err = logs.Open(logs.Config{Notice: d.onLogNotice, Stdout: d.opts.Stdout, Stderr: d.opts.Stderr, Stages: stages}); err != nil {
+	if d.capture, err = logs.Open(logs.Config{Notice: d.onLogNotice, Stdout: d.opts.Stdout, Stderr: d.opts.Stderr, Stages: stages, Times: d.place.times()}); err != nil {
 		return nil, err
 	}
+	d.capture.Bound(set.Daemon.LogMaxTotal, d.place.logs)
 	if err = d.openNotes(); err != nil {
 		return nil, err
 	}
@@ -747,6 +748,12 @@ func (d *Daemon) onLogNotice(n logs.Notice) {
 	}
 	var message string
 	switch {
+	case n.Limited && n.Err != nil:
+		message = fmt.Sprintf("%v: what is more is left out", n.Err)
+	case n.Limited:
+		message = fmt.Sprintf("it stays below its rate limit again; %d bytes were left out", n.Dropped)
+	case n.Err != nil && n.Kept:
+		message = n.Err.Error()
 	case n.Err != nil:
 		message = fmt.Sprintf("cannot write %s: %v; its output is dropped until that works again", where, n.Err)
 	case n.Dropped > 0:

@@ -334,12 +334,21 @@ func lookup(p *spec.Program) (*proc.Account, error) {
 // destinations returns where the output of an instance goes; err is nil where
 // standard error is merged.
 func destinations(name string, p *spec.Program, logDir string, account *proc.Account) (out logs.Options, err *logs.Options) {
-	out = logs.Options{MaxSize: p.Log.MaxSize, Keep: p.Log.Keep, Timestamp: p.Log.Timestamp, UID: -1, GID: -1}
+	out = logs.Options{MaxSize: p.Log.MaxSize, Keep: p.Log.Keep, Rate: p.Log.RateLimit, UID: -1, GID: -1}
 	if account != nil {
 		out.UID, out.GID = int(account.Cred.UID), int(account.Cred.GID)
 	}
+	out.Recipe = recipe(name, p, "stdout")
+	switch p.Log.Compress {
+	case spec.CompressGzip:
+		out.Compress = logs.Gzip
+	case spec.CompressZstd:
+		out.Compress = logs.Zstd
+	}
 	if p.Log.Stderr != "" {
 		e := out
+		e.Also = nil
+		e.Recipe = recipe(name, p, "stderr")
 		if size := p.Log.StderrMaxSize; size.Set {
 			e.MaxSize = int64(size.Value)
 		}
@@ -350,29 +359,75 @@ func destinations(name string, p *spec.Program, logDir string, account *proc.Acc
 		if file == spec.Separate {
 			file = filepath.Join(logDir, spec.FileName(name)+".err.log")
 		}
-		direct(&e, file, logs.InheritError)
+		direct(&e, p, name, file, "stderr")
 		err = &e
 	}
 	file := p.Log.File
 	if file == "" {
 		file = filepath.Join(logDir, spec.FileName(name)+".log")
 	}
-	direct(&out, file, logs.Inherit)
+	direct(&out, p, name, file, "stdout")
 	return out, err
 }
 
-// direct sends the output of o to a file as the configuration names it.
-func direct(o *logs.Options, file string, inherit logs.Mode) {
+// recipe returns what is made of the output of an instance, nil for nothing.
+func recipe(name string, p *spec.Program, stream string) *logs.Recipe {
+	r := &logs.Recipe{JSON: p.Log.Format == spec.LogJSON, Timestamp: p.Log.Timestamp, StripANSI: p.Log.StripANSI, MaxLine: int(p.Log.MaxLine)}
+	if *r == (logs.Recipe{}) {
+		return nil
+	}
+	if r.JSON {
+		r.Source = source(name, p, stream)
+	}
+	return r
+}
+
+// source returns who writes a stream.
+func source(name string, p *spec.Program, stream string) logs.Source {
+	instance := 0
+	if i := strings.LastIndexByte(name, ':'); i >= 0 && p.Member.Group == "" {
+		instance, _ = strconv.Atoi(name[i+1:])
+	}
+	return logs.Source{Program: p.Name, Instance: instance, Name: name, Stream: stream}
+}
+
+// direct sends the output of o to a file as the configuration names it, and
+// wherever else it is to go.
+func direct(o *logs.Options, p *spec.Program, name, file, stream string) {
+	inherit, standard := logs.Inherit, logs.Target{Kind: logs.Stdout}
+	if stream == "stderr" {
+		inherit, standard = logs.InheritError, logs.Target{Kind: logs.Stderr}
+	}
+	targets := map[string]logs.Target{
+		spec.Inherit: standard,
+		spec.Syslog:  {Kind: logs.Syslog, Address: p.Log.Syslog},
+		spec.Journal: {Kind: logs.Journal, Address: p.Log.Journal},
+	}
+	var words []string
 	switch file {
-	case "inherit":
+	case spec.Inherit:
 		o.Mode = inherit
-	case "none":
+	case spec.None:
 		o.Mode = logs.None
+	case spec.Syslog, spec.Journal:
+		o.Mode = logs.None
+		words = append(words, file)
 	default:
 		o.Mode, o.Path = logs.File, file
 		if strings.HasPrefix(file, "/dev/") || strings.HasPrefix(file, "/proc/") {
 			o.MaxSize = 0 // it may lead to a regular file, but isn't ours to rename
 		}
+	}
+	for _, word := range p.Log.Also {
+		if word != file && !slices.Contains(words, word) {
+			words = append(words, word)
+		}
+	}
+	for _, word := range words {
+		o.Also = append(o.Also, targets[word])
+	}
+	if len(o.Also) > 0 {
+		o.Source = source(name, p, stream)
 	}
 }
 

@@ -23,6 +23,9 @@ type place struct {
 
 func (p place) socket() string { return filepath.Join(p.state, "tend.sock") }
 
+// times is the folder of the index by which output is found by time.
+func (p place) times() string { return filepath.Join(p.logs, ".times") }
+
 // hash tells the daemons of one machine apart by their state folders.
 func (p place) hash() string {
 	h := fnv.New64a()

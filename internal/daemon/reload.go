@@ -131,6 +131,7 @@ func (d *Daemon) apply(result *conf.Result, plan *api.Plan) {
 	old := d.engine.Set().Daemon
 	d.files = result
 	d.say.configure(result.Set.Daemon)
+	d.capture.Bound(result.Set.Daemon.LogMaxTotal, d.place.logs)
 	d.tell(event.Event{Kind: event.ConfigApplied, Message: planWords(plan), Detail: plan})
 	d.step(engine.Desired{Set: result.Set})
 	d.wireApplied(result)

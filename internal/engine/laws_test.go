@@ -186,6 +186,10 @@ func other(f *spec.Field) any {
 		return []any{":80"}
 	case "health.failures":
 		return int64(4)
+	case "log.also":
+		return "journal"
+	case "log.syslog", "log.journal":
+		return "/run/other"
 	}
 	switch f.Kind() {
 	case "command":

@@ -75,6 +75,8 @@ var modules = map[string]string{
 	"go.uber.org/goleak":                  "",
 	"pgregory.net/rapid":                  "",
 	"google.golang.org/grpc":              "", // whose server is asked
+	"github.com/klauspost/compress":       "internal/logs",
+	"github.com/leodido/go-syslog":        "internal/logs",
 }
 
 // source is one parsed file.

@@ -1,6 +1,7 @@
 package logs
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -116,5 +117,21 @@ func BenchmarkIdleStreams(b *testing.B) {
 		for _, s := range all {
 			_ = s.Close()
 		}
+	}
+}
+
+// BenchmarkCook measures what is made of 64 KiB of lines of 100 bytes.
+func BenchmarkCook(b *testing.B) {
+	p := []byte(strings.Repeat(strings.Repeat("x", 99)+"\n", 655))
+	for _, r := range []Recipe{{Timestamp: true}, {JSON: true}, {StripANSI: true}, {JSON: true, StripANSI: true}} {
+		b.Run(fmt.Sprintf("stamp=%v,json=%v,strip=%v", r.Timestamp, r.JSON, r.StripANSI), func(b *testing.B) {
+			var k cook
+			var out []byte
+			b.SetBytes(int64(len(p)))
+			for b.Loop() {
+				k.begin(&r, time.Now())
+				out, _, _ = k.do(out[:0], p, spot{})
+			}
+		})
 	}
 }

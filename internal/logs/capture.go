@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -30,6 +32,10 @@ type Config struct {
 	// Stderr is the same for InheritError.
 	Stderr *os.File
 
+	// Times is the folder of the index by which output that carries no times is
+	// found by time; "": there is none.
+	Times string
+
 	// Stages, where it is set, makes output that isn't spliced survive the death
 	// of this process as well: see stage.go.
 	Stages *Stages
@@ -47,6 +53,7 @@ type Capture struct {
 	stdout int // duplicate of Config.Stdout
 	stderr int // and of Config.Stderr
 	start  time.Time
+	times  string
 	files  *files
 	bufs   scratches
 	stages *stages // nil: none
@@ -59,6 +66,11 @@ type Capture struct {
 	streams int
 	moved   int64
 	dropped int64
+	packer  packer
+	big     int   // streams with a larger pipe
+	total   int64 // see Bound
+	folder  string
+	senders map[Target]*sender // made when there is something to send
 
 	// Two lanes, so that a standard output that blocks holds up only those
 	// that write to it.
@@ -150,6 +162,7 @@ func Open(cfg Config) (*Capture, error) {
 		stdout: stdout,
 		stderr: stderr,
 		start:  time.Now(),
+		times:  cfg.Times,
 		files:  newFiles(cfg.MaxOpenFiles),
 		disk:   lane{max: fileWorkers},
 		out:    lane{max: 1},
@@ -222,6 +235,9 @@ func (c *Capture) Adopt(name string, fd int, o Options) (*Stream, error) {
 
 	s := &Stream{c: c, name: name, fd: int32(own), size: int32(size)}
 	s.set(&o)
+	if s.size == bigPipe { // an earlier process has made it larger
+		s.small, s.big = 64<<10, true
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -243,6 +259,10 @@ func (c *Capture) Adopt(name string, fd int, o Options) (*Stream, error) {
 	}
 	c.slots[s.slot] = s
 	c.streams++
+	if s.big {
+		c.big++
+	}
+	c.pack(&o) // what an earlier process has left undone
 	return s, nil
 }
 
@@ -318,6 +338,13 @@ func (c *Capture) lane(s *Stream) *lane {
 	if s.mode == Inherit || s.mode == InheritError {
 		return &c.out
 	}
+	if s.extra != nil {
+		for _, t := range s.extra.Also {
+			if t.Kind >= Stdout {
+				return &c.out
+			}
+		}
+	}
 	return &c.disk
 }
 
@@ -334,21 +361,28 @@ func (c *Capture) work(l *lane) {
 		s.state = running
 		o := s.options()
 		due := s.failure == nil || c.now() >= s.failure.retry
+		s.flush = s.drains != nil || s.hold != nil && s.hold.after > lastHold
 		c.mu.Unlock()
-		n := c.turn(s, &o, due)
+		n, held := c.turn(s, &o, due)
 		c.mu.Lock()
-		c.settle(s, l, n)
+		c.settle(s, l, n, held)
 	}
 }
 
 // settle decides what becomes of s after a turn that moved n bytes: a further
-// turn, at once or after a nap, or back to the epoll. c.mu is held, and let go
-// of during the nap.
-func (c *Capture) settle(s *Stream, l *lane, n int64) {
+// turn, at once or after a nap, or back to the epoll. held says that the pipe
+// isn't empty, but holds the beginning of a line that has to be whole. c.mu is
+// held, and let go of during the nap.
+func (c *Capture) settle(s *Stream, l *lane, n int64, held bool) {
 	s.moved += n
 	c.moved += n
+	if n > 0 {
+		s.hold = nil
+	}
 	s.wake(n)
 	again, nap := s.pace(n, c.now())
+	c.size(s, again && n >= int64(s.size)/2)
+	again = again && !(held && n == 0)
 	if nap >= minNap/2 && l.head == nil && !s.closed && !c.closed && s.drains == nil {
 		// Let the pipe fill: a splice of 30 KiB costs about what one of 100
 		// bytes does. While others wait for a turn, that is the nap.
@@ -368,10 +402,32 @@ func (c *Capture) settle(s *Stream, l *lane, n int64) {
 			next.workers++
 			c.wg.Go(func() { c.work(next) })
 		}
+	case held:
+		s.state = armed // but the epoll would say at once that there is something
+		s.await()
 	default:
 		s.state = armed
 		if err := s.arm(unix.EPOLL_CTL_MOD); err != nil {
 			panic("logs: cannot arm a pipe: " + err.Error()) // our own descriptors, long in the epoll
+		}
+	}
+}
+
+// size gives the pipe of a stream that fills half of it in a nap more room, and takes
+// it back from one that has become quiet. c.mu is held.
+func (c *Capture) size(s *Stream, full bool) {
+	switch {
+	case s.closed, s.mode != File || s.extra != nil && (s.extra.Recipe != nil || s.extra.sees()) || s.tap != nil:
+		// What isn't spliced has to find room in a stage.
+	case full && s.size < bigPipe && c.big < maxBig:
+		if n, err := unix.FcntlInt(uintptr(s.fd), unix.F_SETPIPE_SZ, bigPipe); err == nil {
+			s.small, s.size, s.big = s.size, int32(n), true
+			c.big++
+		}
+	case s.big && s.nap == 0:
+		if n, err := unix.FcntlInt(uintptr(s.fd), unix.F_SETPIPE_SZ, int(s.small)); err == nil {
+			s.size, s.big = int32(n), false
+			c.big--
 		}
 	}
 }
@@ -393,7 +449,13 @@ func (c *Capture) Reopen() error {
 			s.failure.retry = 0
 		}
 	}
+	senders := slices.Collect(maps.Values(c.senders))
 	c.mu.Unlock()
+	for _, s := range senders {
+		s.mu.Lock()
+		s.retry = time.Time{}
+		s.mu.Unlock()
+	}
 	c.files.reopen()
 	return nil
 }
@@ -446,6 +508,7 @@ func (c *Capture) Close() error {
 		c.files.shrink()
 		c.bufs.close()
 		c.stages.close()
+		c.hangUp()
 		unix.Close(c.stdout)
 		unix.Close(c.stderr)
 		close(done)
@@ -474,17 +537,22 @@ type Stream struct {
 	name string
 	next *Stream // in a lane
 
-	path      string
-	maxSize   int64
-	keep      int32
-	mode      Mode
-	timestamp bool
-	tap       Tap
+	path    string
+	maxSize int64
+	keep    int32
+	mode    Mode
+	state   uint8
+	closed  bool
+	big     bool // the pipe is larger than it was, small, when it was made
+	flush   bool // what isn't a whole line doesn't wait any longer; the worker's, set before its turn
 
-	state  uint8
-	closed bool
+	tap    Tap
+	extra  *Options // what there is of options beyond these; nil: nothing
+	rest   *[]byte  // the beginning of a line that wasn't sent to targets yet; the worker's
+	budget *budget  // nil: no limit has been looked at
+	hold   *hold    // nil: no beginning of a line is held back
 
-	fd, size, slot, seq int32 // the pipe, its capacity in bytes, the place in c.slots
+	fd, size, slot, seq, small int32 // the pipe, its capacity in bytes, the place in c.slots
 
 	moved   int64
 	last    time.Duration // end of the last turn, by c.now
@@ -501,6 +569,12 @@ type failure struct {
 	midLine bool          // what was dropped last has no line end; the worker's alone
 }
 
+// A hold is the wait for the rest of a line.
+type hold struct {
+	timer *time.Timer
+	after time.Duration // how long the next wait is
+}
+
 // A drain is a caller of Drain that waits.
 type drain struct {
 	left  int64 // bytes that were in the pipe and still are
@@ -510,11 +584,19 @@ type drain struct {
 }
 
 func (s *Stream) set(o *Options) {
-	s.path, s.mode, s.maxSize, s.keep, s.timestamp, s.tap = o.Path, o.Mode, o.MaxSize, int32(min(o.Keep, 1<<30)), o.Timestamp, o.Tap
+	s.path, s.mode, s.maxSize, s.keep, s.tap = o.Path, o.Mode, o.MaxSize, int32(min(o.Keep, 1<<30)), o.Tap
+	s.extra = nil
+	if o.Recipe != nil || o.Compress != Plain || len(o.Also) > 0 || o.Rate > 0 {
+		extra := *o
+		s.extra = &extra
+	}
 }
 
 func (s *Stream) options() Options {
-	return Options{Path: s.path, Mode: s.mode, MaxSize: s.maxSize, Keep: int(s.keep), Timestamp: s.timestamp, Tap: s.tap, UID: -1, GID: -1}
+	if s.extra != nil {
+		return *s.extra
+	}
+	return Options{Path: s.path, Mode: s.mode, MaxSize: s.maxSize, Keep: int(s.keep), Tap: s.tap, UID: -1, GID: -1}
 }
 
 // arm asks the epoll for one event.
@@ -538,7 +620,11 @@ func (s *Stream) pace(n int64, now time.Duration) (again bool, nap time.Duration
 	case n >= full*3/4:
 		s.nap /= 2
 	case n < full/2:
-		s.nap = min(max(2*s.nap, minNap), maxNap)
+		longest := maxNap
+		if s.big {
+			longest *= 2
+		}
+		s.nap = min(max(2*s.nap, minNap), longest)
 	}
 	return true, s.nap
 }
@@ -550,7 +636,7 @@ func (s *Stream) wake(n int64) {
 		if d.fresh {
 			d.left -= n
 		}
-		if d.fresh && (n == 0 || d.left <= 0) || s.closed {
+		if d.fresh && (n == 0 || d.left <= 0) && s.rest == nil || s.closed {
 			close(d.done)
 			*p = d.next
 			continue
@@ -611,15 +697,16 @@ func (s *Stream) Configure(o Options) error {
 	if s.path != o.Path || s.mode != o.Mode {
 		s.c.files.forget(s.path)
 	}
-	if s.state == queued && s.mode != o.Mode {
-		// A worker of the old mode's lane must not carry it to the new place:
-		// all of them could end up in a standard output that blocks.
+	if s.state == queued {
+		// A worker of the old place's lane must not carry it to the new one: all of
+		// them could end up in a standard output that blocks.
 		s.c.lane(s).remove(s)
 		s.state = armed
 		s.set(&o)
 		s.c.enqueue(s)
 	}
 	s.set(&o)
+	s.c.pack(&o)
 	if s.failure != nil {
 		s.failure.retry = 0
 	}
@@ -639,7 +726,7 @@ func (s *Stream) Drain(ctx context.Context) error {
 	// What has left the pipe is written, or will be when the turn that is under
 	// way has ended.
 	n, err := unix.IoctlGetInt(int(s.fd), unix.TIOCINQ)
-	if err != nil || n == 0 && s.state != running {
+	if err != nil || n == 0 && s.state != running && s.rest == nil {
 		defer s.c.mu.Unlock()
 		if err == nil {
 			err = s.failed()
@@ -701,6 +788,9 @@ func (s *Stream) Close() error {
 // closes the descriptor at the end of its turn. c.mu is held.
 func (s *Stream) close() {
 	s.closed = true
+	if s.big {
+		s.c.big--
+	}
 	s.c.slots[s.slot] = nil
 	s.c.free = append(s.c.free, s.slot)
 	s.c.streams--
@@ -710,9 +800,29 @@ func (s *Stream) close() {
 	}
 }
 
+// await has a turn come after a while. c.mu is held.
+func (s *Stream) await() {
+	if s.hold == nil {
+		s.hold = &hold{after: firstHold}
+	}
+	h := s.hold
+	h.timer = time.AfterFunc(h.after, func() {
+		s.c.mu.Lock()
+		defer s.c.mu.Unlock()
+		if s.hold == h && !s.closed {
+			s.c.enqueue(s)
+		}
+	})
+	h.after *= 2
+}
+
 // release closes the pipe's descriptor, which takes it from the epoll: nobody
 // else shares its open file.
 func (s *Stream) release() {
+	if s.hold != nil {
+		s.hold.timer.Stop()
+		s.hold = nil
+	}
 	if s.fd >= 0 {
 		unix.Close(int(s.fd))
 		s.fd = -1

@@ -161,7 +161,7 @@ func TestTimestamp(t *testing.T) {
 	for _, limit := range []int64{0, 1000} {
 		c, _ := open(t, Config{})
 		path := logPath(t)
-		s, w := pipe(t, c, Options{Path: path, MaxSize: limit, Keep: 1000, Timestamp: true})
+		s, w := pipe(t, c, Options{Path: path, MaxSize: limit, Keep: 1000, Recipe: &Recipe{Timestamp: true}})
 		want := lines(0, 3000)
 		for rest := want; rest != ""; {
 			n := min(len(rest), 777) // lines come in pieces
@@ -288,8 +288,8 @@ func tmpfs(t *testing.T, bytes int) string {
 }
 
 func TestDiskFull(t *testing.T) {
-	for _, o := range []Options{{}, {MaxSize: 70_000, Keep: 1000}, {Timestamp: true}} {
-		t.Run(fmt.Sprintf("size %d stamp %v", o.MaxSize, o.Timestamp), func(t *testing.T) {
+	for _, o := range []Options{{}, {MaxSize: 70_000, Keep: 1000}, {Recipe: &Recipe{Timestamp: true}}} {
+		t.Run(fmt.Sprintf("size %d stamp %v", o.MaxSize, o.Recipe != nil), func(t *testing.T) {
 			dir := tmpfs(t, 1<<20)
 			ballast := filepath.Join(dir, "ballast")
 			if err := os.WriteFile(ballast, make([]byte, 700<<10), 0o600); err != nil {
@@ -332,10 +332,10 @@ func TestDiskFull(t *testing.T) {
 				t.Errorf("%d notices: %+v", len(all), all)
 			}
 			got := whole(t, path, 1000)
-			if o.Timestamp {
+			if o.Recipe != nil {
 				got = regexp.MustCompile(`(?m)^2\S* `).ReplaceAllString(got, "")
 			}
-			if !o.Timestamp && int64(len(got)-1) > c.Stats().Moved-c.Stats().Dropped {
+			if o.Recipe == nil && int64(len(got)-1) > c.Stats().Moved-c.Stats().Dropped {
 				t.Errorf("%d bytes in the files, moved %d, dropped %d", len(got), c.Stats().Moved, c.Stats().Dropped)
 			}
 			checkGap(t, got, n+99)
@@ -641,9 +641,64 @@ func TestWriterKilled(t *testing.T) {
 	same(t, "follower", f.wait(t, len(got)), got)
 }
 
+// TestPipeGrows: while a program writes densely its pipe is larger, and then no more.
+func TestPipeGrows(t *testing.T) {
+	c, _ := open(t, Config{})
+	path := logPath(t)
+	s, w := pipe(t, c, Options{Path: path})
+	small := capacity(t, w)
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	_, err := unix.FcntlInt(uintptr(p[0]), unix.F_SETPIPE_SZ, bigPipe)
+	unix.Close(p[0])
+	unix.Close(p[1])
+	if err != nil {
+		t.Skip("this user has too many pipes already: ", err)
+	}
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "LOGS_TEST_ROLE=bulk")
+	cmd.Args = append(cmd.Args[:1], "65536", "300000000")
+	cmd.Stdout = w
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error)
+	go func() { ended <- cmd.Wait() }()
+	grew := false
+	for running := true; running; {
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Fatal(err)
+			}
+			running = false
+		case <-time.After(time.Millisecond):
+			grew = grew || capacity(t, w) > small
+		}
+	}
+	if !grew {
+		t.Error("the pipe doesn't grow")
+	}
+	drained(t, s)
+	for late := time.Now().Add(deadline); capacity(t, w) != small; { // the turn that finds it empty
+		write(t, w, "lonely\n")
+		drained(t, s)
+		if time.Now().After(late) {
+			t.Fatalf("the pipe keeps %d bytes", capacity(t, w))
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.big != 0 || s.big {
+		t.Errorf("%d large pipes are counted", c.big)
+	}
+}
+
 // TestFloodIsFlat: what a program writes doesn't stay in the daemon's memory.
 func TestFloodIsFlat(t *testing.T) {
-	for _, o := range []Options{{MaxSize: 4 << 20, Keep: 1}, {MaxSize: 4 << 20, Keep: 1, Timestamp: true}} {
+	for _, o := range []Options{{MaxSize: 4 << 20, Keep: 1}, {MaxSize: 4 << 20, Keep: 1, Recipe: &Recipe{Timestamp: true}}} {
 		c, _ := open(t, Config{})
 		o.Path = logPath(t)
 		s, w := pipe(t, c, o)

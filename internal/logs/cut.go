@@ -4,8 +4,7 @@ import "bytes"
 
 // cut says how many of the waiting bytes p go into a file that holds off bytes
 // and is to hold at most limit (0: any number), or that the file is to be
-// rotated first. midLine says that the file's last byte is no line end; prefix
-// is how many bytes are put in front of each line.
+// rotated first. midLine says that the file's last byte is no line end.
 //
 // The files' concatenation is the stream, whatever cut decides; what it decides
 // is where they part:
@@ -15,23 +14,18 @@ import "bytes"
 //
 // It takes at least one byte or asks for a rotation, and never asks for one of
 // an empty file. p must not be empty.
-func cut(p []byte, off, limit int64, midLine bool, prefix int) (n int, rotate bool) {
+func cut(p []byte, off, limit int64, midLine bool) (n int, rotate bool) {
 	if limit <= 0 {
 		return len(p), false
 	}
-	room, mid := limit-off, midLine
+	room := limit - off
 	for n < len(p) {
-		line := firstLine(p[n:])
-		cost := int64(len(line))
-		if !mid {
-			cost += int64(prefix)
-		}
-		if cost > room {
+		line := int64(len(firstLine(p[n:])))
+		if line > room {
 			break
 		}
-		room -= cost
-		n += len(line)
-		mid = line[len(line)-1] != '\n'
+		room -= line
+		n += int(line)
 	}
 	if n > 0 {
 		return n, false
@@ -39,9 +33,6 @@ func cut(p []byte, off, limit int64, midLine bool, prefix int) (n int, rotate bo
 	hard := 2*limit - off
 	if off > 0 && (!midLine || hard <= 0) {
 		return 0, true
-	}
-	if !midLine {
-		hard -= int64(prefix)
 	}
 	return int(max(1, min(int64(len(firstLine(p))), hard))), false
 }

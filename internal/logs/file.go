@@ -41,6 +41,8 @@ type file struct {
 	regular  bool // can be rotated, and truncated by others
 	noSplice bool // this file system refuses splice
 
+	noted time.Time // when the size was last put into the index; zero: not since it was opened
+
 	rotateErr error     // why the last rotation failed
 	rotateAt  time.Time // when to try again
 }
@@ -192,7 +194,7 @@ func (f *file) open(fs *files) error {
 		unix.Close(fd)
 		return fmt.Errorf("cannot open log file: %w", &os.PathError{Op: "stat", Path: f.path, Err: err})
 	}
-	f.fd, f.regular, f.noSplice = fd, st.Mode&unix.S_IFMT == unix.S_IFREG, false
+	f.fd, f.regular, f.noSplice, f.noted = fd, st.Mode&unix.S_IFMT == unix.S_IFREG, false, time.Time{}
 	return nil
 }
 
@@ -234,6 +236,40 @@ func (f *file) ready(fs *files) (size int64, err error) {
 
 func (f *file) writeError(err error) error {
 	return fmt.Errorf("cannot write log file: %w", &os.PathError{Op: "write", Path: f.path, Err: err})
+}
+
+// column returns how much there is of the line that the file's first size bytes
+// end in; 0: none is begun. With limit bytes it is long enough.
+func (f *file) column(size int64, limit int) int {
+	if !f.midLine(size) {
+		return 0
+	}
+	if limit == 0 {
+		return 1
+	}
+	p := make([]byte, min(int64(limit), size))
+	n, err := unix.Pread(f.fd, p, size-int64(len(p)))
+	if err != nil || n < len(p) {
+		return 1
+	}
+	return n - 1 - bytes.LastIndexByte(p, '\n')
+}
+
+// note puts the size into the index, if it wasn't there lately.
+func (f *file) note(folder string) {
+	now := time.Now()
+	if !f.noted.IsZero() && now.Sub(f.noted) < noteEvery {
+		return
+	}
+	f.noted = now
+	var st unix.Statx_t
+	var at Position
+	if statx(f.fd, "", unix.AT_EMPTY_PATH, &st, &at) != nil {
+		return
+	}
+	at.Offset = int64(st.Size)
+	before := st.Mtime.Sec*1e9 + int64(st.Mtime.Nsec)
+	addNote(folder, f.path, note{at: at, before: before, since: now.UnixNano()})
 }
 
 // midLine says whether the last of size bytes is no line end. A file that can't
@@ -350,35 +386,62 @@ func shift(path string, keep int) error {
 		}
 	}
 	last := 1
-	for ; last < keep; last++ {
-		if _, err := os.Lstat(rotated(path, last)); errors.Is(err, os.ErrNotExist) {
-			break
-		}
+	for ; last < keep && exists(path, last); last++ {
 	}
 	for n := min(last, keep); n > 0; n-- {
-		err := os.Rename(rotated(path, n-1), rotated(path, n))
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
+		if n == keep && n > 1 {
+			removeAll(path, n) // it needn't have the same suffix as what takes its place
+		}
+		for _, suffix := range suffixes {
+			if n == 1 && suffix != "" {
+				break
+			}
+			err := os.Rename(rotated(path, n-1)+suffix, rotated(path, n)+suffix)
+			if err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
 		}
 	}
-	for n := keep + 1; os.Remove(rotated(path, n)) == nil; n++ {
+	for n := keep + 1; removeAll(path, n); n++ {
 	}
 	return nil
 }
 
+// exists says whether there is an nth rotated file, compressed or not.
+func exists(path string, n int) bool {
+	for _, suffix := range suffixes {
+		if _, err := os.Lstat(rotated(path, n) + suffix); !errors.Is(err, os.ErrNotExist) {
+			return true
+		}
+	}
+	return false
+}
+
+// removeAll removes the nth rotated file, and returns whether there was one.
+func removeAll(path string, n int) (removed bool) {
+	for _, suffix := range suffixes {
+		removed = os.Remove(rotated(path, n)+suffix) == nil || removed
+	}
+	return removed
+}
+
 // step moves bytes from the pipe to the file: up to about turnBytes or what the
 // size limit allows. more says that the pipe may hold more. Bytes leave the
-// pipe as they are written, or thereafter.
+// pipe as they are written, or thereafter. Where sc.held is set, what the pipe
+// holds has to become more first.
 func (f *file) step(c *Capture, s *Stream, o *Options, sc *scratch) (n int, more bool, err error) {
 	size, err := f.ready(c.files)
 	if err != nil {
 		return 0, false, err
 	}
+	if c.times != "" && f.regular && (o.Recipe == nil || !o.Recipe.JSON && !o.Recipe.Timestamp) {
+		f.note(c.times)
+	}
 	limit := o.MaxSize
 	if !f.regular || f.rotateErr != nil && time.Now().Before(f.rotateAt) {
 		limit = 0
 	}
-	raw := f.regular && !f.noSplice && !o.Timestamp && o.Tap == nil
+	raw := f.regular && !f.noSplice && o.Recipe == nil && !o.sees()
 	if raw && (limit == 0 || limit-size >= int64(s.size)) {
 		n, err := f.splice(s, size, turnBytes, limit)
 		if err == unix.EINVAL { // not this file system (splice(2)), or an append-only file
@@ -389,24 +452,39 @@ func (f *file) step(c *Capture, s *Stream, o *Options, sc *scratch) (n int, more
 	}
 
 	want := int64(scratchBytes)
-	if o.Timestamp {
-		want /= 4 // stamps make much of little
-	}
-	if limit > 0 { // no further than the limit and, most likely, the end of the line there
+	if limit > 0 && o.Recipe == nil { // no further than the limit and, most likely, the end of the line there
 		want = min(want, max(limit-size, 0)+4096)
+	}
+	var st *stage
+	if !raw && f.regular && c.stages != nil {
+		if st, err = c.stages.get(); err != nil {
+			return 0, false, err
+		}
+		defer c.stages.put(st)
+		sc.shrink(st.size)
 	}
 	p, err := sc.peek(s, int(want))
 	if err != nil || len(p) == 0 {
 		return 0, false, err
 	}
-	var stamp []byte
-	if o.Timestamp {
-		stamp = appendStamp(sc.stamp[:0])
+	var rotate bool
+	var column int
+	if o.Recipe != nil {
+		if column, err = f.prepare(o.Recipe, &size); err != nil {
+			return 0, false, err
+		}
+		if p, n, rotate, err = sc.cook(s, o.Recipe, p, int(want), spot{off: size, limit: limit, column: column}); err != nil {
+			return 0, false, err
+		}
+	} else {
+		n, rotate = cut(p, size, limit, limit > 0 && f.midLine(size))
 	}
-	mid := (limit > 0 || o.Timestamp) && f.midLine(size)
-	n, rotate := cut(p, size, limit, mid, len(stamp))
+	if n == 0 && !rotate {
+		sc.held = true
+		return 0, false, nil
+	}
 	if rotate {
-		if err := f.tryRotate(c, s, o.Keep); err != nil {
+		if err := f.tryRotate(c, s, o); err != nil {
 			return 0, false, err
 		}
 		return 0, true, nil
@@ -420,18 +498,21 @@ func (f *file) step(c *Capture, s *Stream, o *Options, sc *scratch) (n int, more
 		}
 		return n, true, err
 	}
-	if f.regular && c.stages != nil {
-		return c.stages.carry(f, s, o, sc, size, n)
+	if st != nil {
+		return c.stages.carry(c, st, f, s, o, sc, size, column, n)
 	}
 	last := p[n-1]
-	if o.Tap != nil { // it sees them once: they don't stay where they would be seen again
+	if o.sees() { // once: they don't stay where they would be seen again
 		if err := sc.skip(s, n); err != nil {
 			return 0, false, err
 		}
-		p = o.Tap(p)
+		p = c.taken(s, o, p)
 	}
-	if o.Timestamp {
-		p = sc.stampLines(p, stamp, mid)
+	if o.Recipe != nil {
+		if o.Tap != nil {
+			sc.cookAll(o.Recipe, p, column)
+		}
+		p = sc.out
 	}
 	patience := stuckAfter
 	if s.failure != nil {
@@ -439,12 +520,12 @@ func (f *file) step(c *Capture, s *Stream, o *Options, sc *scratch) (n int, more
 	}
 	err = f.write(p, size, patience)
 	switch {
-	case err != nil && o.Tap != nil:
+	case err != nil && o.sees():
 		sc.lose(n, last)
 		fallthrough
 	case err != nil:
 		return 0, false, err
-	case o.Tap != nil:
+	case o.sees():
 		return n, true, nil
 	}
 	return n, true, sc.skip(s, n)
@@ -476,8 +557,8 @@ func (f *file) splice(s *Stream, off int64, n int, limit int64) (int, error) {
 // tryRotate rotates, or gives notice that it can't and lets the file grow: a
 // long file is better than lost lines. The error is of a file that is closed
 // for good.
-func (f *file) tryRotate(c *Capture, s *Stream, keep int) error {
-	err := f.rotate(c.files, keep)
+func (f *file) tryRotate(c *Capture, s *Stream, o *Options) error {
+	err := f.rotate(c.files, o.Keep)
 	if f.fd < 0 {
 		return err
 	}
@@ -487,7 +568,13 @@ func (f *file) tryRotate(c *Capture, s *Stream, keep int) error {
 		f.rotateAt = time.Now().Add(retryAfter)
 	}
 	if (was == nil) != (err == nil) {
-		c.notice(Notice{Stream: s.name, Path: f.path, Err: err})
+		c.notice(Notice{Stream: s.name, Path: f.path, Err: err, Kept: true})
+	}
+	if err == nil && o.Keep > 0 {
+		c.mu.Lock()
+		c.pack(o)
+		c.trimSoon()
+		c.mu.Unlock()
 	}
 	return nil
 }
@@ -515,7 +602,9 @@ type scratch struct {
 	r, w  int // 0: none
 	bytes []byte
 	out   []byte
-	stamp [40]byte
+	cooks cook
+	most  int  // how large the pipe may be when it is made; 0: as large as it is
+	held  bool // see step
 
 	lost    int64 // bytes that were out of the pipe when their file refused them
 	lostMid bool  // the last of them was no line end
@@ -578,6 +667,18 @@ func (sc *scratch) buf() []byte {
 	return sc.bytes
 }
 
+// shrink makes the pipe no larger than another one, which must have room for all
+// that this one shows: a pipe has room for so many pieces, whatever their length.
+func (sc *scratch) shrink(size int) {
+	if sc.r == 0 {
+		sc.most = size
+		return
+	}
+	if now, err := unix.FcntlInt(uintptr(sc.r), unix.F_GETPIPE_SZ, 0); err == nil && now > size {
+		_, _ = unix.FcntlInt(uintptr(sc.r), unix.F_SETPIPE_SZ, size)
+	}
+}
+
 // peek returns up to n of the bytes that wait in the pipe; they stay there.
 func (sc *scratch) peek(s *Stream, n int) ([]byte, error) {
 	buf := sc.buf()
@@ -587,6 +688,9 @@ func (sc *scratch) peek(s *Stream, n int) ([]byte, error) {
 			return nil, fmt.Errorf("cannot make a pipe to look ahead with: %w", err)
 		}
 		sc.r, sc.w = p[0], p[1]
+		if sc.most > 0 {
+			sc.shrink(sc.most)
+		}
 	}
 	var k int
 	for {
@@ -634,53 +738,99 @@ func readFull(fd int, p []byte) error {
 	return nil
 }
 
-// appendStamp appends what stands in front of a line that begins now.
-func appendStamp(b []byte) []byte {
-	return time.Now().AppendFormat(b, "2006-01-02T15:04:05.000Z07:00 ")
+// cook leaves in sc.out what is made of p, or of what is seen at another look of
+// want bytes, as [cook.do] says. The beginning of a line
+// that waits alone is made something of when nothing can come behind it, or it has
+// waited long enough.
+func (sc *scratch) cook(s *Stream, r *Recipe, p []byte, want int, at spot) (_ []byte, n int, rotate bool, err error) {
+	sc.cooks.begin(r, time.Now())
+	sc.out, n, rotate = sc.cooks.do(sc.out[:0], p, at)
+	if n > 0 || rotate || !s.flush && !s.full() {
+		return p, n, rotate, nil
+	}
+	// It may have become full since it was looked into.
+	if p, err = sc.peek(s, want); err != nil {
+		return nil, 0, false, err
+	}
+	if sc.out, n, rotate = sc.cooks.do(sc.out[:0], p, at); n == 0 && !rotate {
+		at.flush = true
+		sc.out, n, rotate = sc.cooks.do(sc.out[:0], p, at)
+	}
+	return p, n, rotate, nil
 }
 
-// stampLines returns p with stamp in front of each line that begins in it.
-func (sc *scratch) stampLines(p, stamp []byte, midLine bool) []byte {
+// cookAll leaves in sc.out what is made of all of p, whatever that is.
+func (sc *scratch) cookAll(r *Recipe, p []byte, column int) {
+	sc.cooks.begin(r, time.Now())
 	sc.out = sc.out[:0]
-	for len(p) > 0 {
-		if !midLine {
-			sc.out = append(sc.out, stamp...)
-		}
-		line := firstLine(p)
-		sc.out = append(sc.out, line...)
-		midLine = false
-		p = p[len(line):]
+	for at := (spot{column: column, flush: true}); len(p) > 0; {
+		var n int
+		sc.out, n, _ = sc.cooks.do(sc.out, p, at)
+		p = p[n:]
+		at.column = 0
 	}
-	return sc.out
+}
+
+// prepare returns the column that a file is in, and ends its last line where an
+// object has to begin.
+func (f *file) prepare(r *Recipe, size *int64) (column int, err error) {
+	if column = f.column(*size, r.MaxLine); column > 0 && r.JSON {
+		if err := f.write([]byte("\n"), *size, 0); err != nil {
+			return 0, err
+		}
+		*size++
+		column = 0
+	}
+	return column, nil
+}
+
+// full says that a program that writes waits for room in the pipe.
+func (s *Stream) full() bool {
+	p := []unix.PollFd{{Fd: s.fd, Events: unix.POLLOUT}}
+	n, err := unix.Poll(p, 0)
+	return n == 0 && err == nil
 }
 
 // turn moves what is in the pipe of s, at most about turnBytes, and returns how
 // much that was. due says that a failed destination is to be tried again.
-func (c *Capture) turn(s *Stream, o *Options, due bool) (n int64) {
+// held is as settle's.
+func (c *Capture) turn(s *Stream, o *Options, due bool) (n int64, held bool) {
 	sc := c.bufs.get()
 	defer c.bufs.put(sc)
+	sc.held = false
+	if s.rest != nil && s.flush {
+		defer func() { c.send(s, o, nil, true) }()
+	}
+	if due && o.Rate > 0 && (o.Mode != None || len(o.Also) > 0) && !c.ration(s, o) {
+		due, s.rest = false, nil
+		nowhere := *o
+		nowhere.Also = nil
+		o = &nowhere
+	}
 	switch {
-	case o.Mode == None:
-		n, _ = sc.drop(s, o.Tap)
-		return n
+	case o.Mode == None && (due || s.failure.err != errRate): // a failure that isn't due is of another place
+		n, _ = c.drop(s, o, sc)
+		c.spend(s, n)
+		return n, false
 	case !due:
-		n, mid := sc.drop(s, o.Tap)
+		n, mid := c.drop(s, o, sc)
 		s.failure.midLine = mid || n == 0 && s.failure.midLine
-		c.lost(s, n)
-		return n
+		c.lost(s, o, n)
+		return n, false
 	}
 	if s.failure != nil && s.failure.midLine {
-		n = sc.dropLine(s, o.Tap)
-		c.lost(s, n)
+		n = c.dropLine(s, o, sc)
+		c.lost(s, o, n)
 		if s.failure.midLine {
-			return n
+			return n, false
 		}
 	}
 	moved, err := c.deliver(s, o, sc)
 	n += moved
+	c.spend(s, moved)
 	switch {
 	case err != nil:
-		m, mid := sc.drop(s, o.Tap)
+		m, mid := c.drop(s, o, sc)
 		if m == 0 {
 			mid = sc.lostMid
 		}
@@ -693,9 +843,11 @@ func (c *Capture) turn(s *Stream, o *Options, due bool) (n int64) {
 		f := s.failure
 		s.failure = nil
 		c.mu.Unlock()
-		c.notice(Notice{Stream: s.name, Path: o.Path, Dropped: f.dropped})
+		if f.err != errRate { // of which the budget tells
+			c.notice(Notice{Stream: s.name, Path: o.Path, Dropped: f.dropped})
+		}
 	}
-	return n
+	return n, sc.held
 }
 
 // deliver moves bytes to their destination and returns how many it was.
@@ -709,12 +861,29 @@ func (c *Capture) deliver(s *Stream, o *Options, sc *scratch) (moved int64, err 
 		if o.Mode == InheritError {
 			fd, name = c.stderr, "error"
 		}
-		if o.Tap != nil {
-			n, last := len(p), p[len(p)-1]
+		if o.sees() || o.Recipe != nil {
+			n := len(p)
+			if o.Recipe != nil {
+				if p, n, _, err = sc.cook(s, o.Recipe, p, scratchBytes, spot{whole: true}); err != nil {
+					return 0, err
+				}
+				if n == 0 {
+					sc.held = true
+					return 0, nil
+				}
+			}
+			last := p[n-1]
 			if err := sc.skip(s, n); err != nil {
 				return 0, err
 			}
-			if _, err := writeTo(fd, o.Tap(p), -1); err != nil {
+			p = c.taken(s, o, p[:n])
+			if o.Recipe != nil {
+				if o.Tap != nil {
+					sc.cookAll(o.Recipe, p, 0)
+				}
+				p = sc.out
+			}
+			if _, err := writeTo(fd, p, -1); err != nil {
 				sc.lose(n, last)
 				return 0, fmt.Errorf("cannot write to standard %s: %w", name, err)
 			}
@@ -761,7 +930,10 @@ func (c *Capture) fail(s *Stream, o *Options, err error, dropped int64) {
 	}
 }
 
-func (c *Capture) lost(s *Stream, n int64) {
+func (c *Capture) lost(s *Stream, o *Options, n int64) {
+	if s.failure.err == errRate {
+		c.exceeded(s, o, n)
+	}
 	c.mu.Lock()
 	s.failure.dropped += n
 	c.dropped += n
@@ -775,8 +947,8 @@ func errno(err error) unix.Errno {
 }
 
 // drop reads and forgets what is in the pipe, at most about turnBytes. midLine
-// says that the last byte was no line end. A tap, if there is one, sees them.
-func (sc *scratch) drop(s *Stream, tap Tap) (n int64, midLine bool) {
+// says that the last byte was no line end. Who wants to see them does.
+func (c *Capture) drop(s *Stream, o *Options, sc *scratch) (n int64, midLine bool) {
 	buf := sc.buf()
 	for n < turnBytes {
 		m, err := unix.Read(int(s.fd), buf)
@@ -788,15 +960,13 @@ func (sc *scratch) drop(s *Stream, tap Tap) (n int64, midLine bool) {
 		}
 		n += int64(m)
 		midLine = buf[m-1] != '\n'
-		if tap != nil {
-			tap(buf[:m])
-		}
+		c.taken(s, o, buf[:m])
 	}
 	return n, midLine
 }
 
 // dropLine forgets the rest of a line whose head was dropped.
-func (sc *scratch) dropLine(s *Stream, tap Tap) int64 {
+func (c *Capture) dropLine(s *Stream, o *Options, sc *scratch) int64 {
 	p, err := sc.peek(s, scratchBytes)
 	if err != nil || len(p) == 0 {
 		return 0
@@ -810,8 +980,6 @@ func (sc *scratch) dropLine(s *Stream, tap Tap) int64 {
 	if sc.skip(s, n) != nil {
 		return 0
 	}
-	if tap != nil {
-		tap(p[:n])
-	}
+	c.taken(s, o, p[:n])
 	return int64(n)
 }

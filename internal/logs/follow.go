@@ -7,8 +7,6 @@ import (
 	"io"
 	"path/filepath"
 	"sync"
-
-	"golang.org/x/sys/unix"
 )
 
 // blocks are the buffers of followers: one while it reads and emits, none while
@@ -135,11 +133,11 @@ func (f *follower) advance() (more bool, err error) {
 	if n, err := f.read(); n > 0 || err != nil {
 		return true, err
 	}
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.cur.Fd()), &st); err != nil {
+	size, _, err := f.cur.now()
+	if err != nil {
 		return false, err
 	}
-	if st.Size < f.off { // truncated
+	if size < f.off { // truncated
 		f.off = 0
 		return true, nil
 	}
@@ -151,14 +149,15 @@ func (f *follower) advance() (more bool, err error) {
 	// A writer that was not told of a rename yet goes on with the old file,
 	// though the new one is there. It has let go of the old one when there are
 	// bytes in the new one; and then the old one is read once more.
-	if err := unix.Fstat(int(f.next.Fd()), &st); err != nil {
+	size, named, err := f.next.now()
+	if err != nil {
 		return false, err
 	}
-	if st.Size == 0 {
+	if size == 0 {
 		if f.find(f.next.id) == 0 {
 			return false, nil
 		}
-		if st.Nlink == 0 { // removed, never used
+		if !named { // removed, never used
 			f.watch.leave(f.next)
 			f.next.Close()
 			f.next = nil
@@ -250,9 +249,5 @@ func younger(a, b *logFile) bool {
 	if a.id.Birth != b.id.Birth {
 		return a.id.Birth > b.id.Birth
 	}
-	var sa, sb unix.Stat_t
-	if unix.Fstat(int(a.Fd()), &sa) != nil || unix.Fstat(int(b.Fd()), &sb) != nil {
-		return false
-	}
-	return sa.Mtim.Nano() > sb.Mtim.Nano()
+	return a.written() > b.written()
 }

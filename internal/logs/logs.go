@@ -11,9 +11,8 @@
 // The end of a program's output is not an end of file, which never comes. It is
 // "the process has ended and the pipe is empty": see [Stream.Drain].
 //
-// The package knows nothing of programs, instances or restarts, compresses
-// nothing and calls fsync for nobody: what is in the file survives the daemon,
-// not the machine.
+// The package knows nothing of programs, instances or restarts, calls fsync
+// for nobody: what is in the file survives the daemon, not the machine.
 package logs
 
 import (
@@ -47,12 +46,25 @@ type Options struct {
 	// With 0 a full file is removed, and a new one begun.
 	Keep int
 
-	// Timestamp puts the local time (RFC 3339, milliseconds) and a blank in
-	// front of each line. File only.
-	Timestamp bool
+	// Compress is how rotated files are compressed, in the background.
+	Compress Codec
+
+	// Recipe, if set, says what is made of the output. For File and the standard
+	// outputs.
+	Recipe *Recipe
+
+	// Rate is how many bytes a second go to the destination; what is more is left
+	// out, counted and told; 0 is no limit.
+	Rate int64
 
 	// Tap, if set, sees the bytes on their way.
 	Tap Tap
+
+	// Also is where each line goes besides; Source is what is said of it there. A
+	// stream that has such isn't spliced. Should this process die with lines on
+	// their way, they go to the file and perhaps nowhere else.
+	Also   []Target
+	Source Source
 
 	// UID and GID are given to the pipe when it is made, so that a program that
 	// runs as another user can open its own /dev/stdout; -1 leaves the
@@ -72,15 +84,26 @@ type Options struct {
 type Tap func(p []byte) []byte
 
 func (o *Options) check() error {
+	for _, t := range o.Also {
+		if err := t.check(); err != nil {
+			return err
+		}
+	}
 	switch {
 	case o.Mode > InheritError:
 		return fmt.Errorf("unknown log mode %d", o.Mode)
 	case o.Mode == File && (o.Path == "" || o.Path[0] != '/'):
 		return fmt.Errorf("log path %q is not absolute", o.Path)
+	case o.Rate < 0:
+		return fmt.Errorf("rate limit of a log, %d, is negative", o.Rate)
 	case o.MaxSize < 0:
 		return fmt.Errorf("log size %d is negative", o.MaxSize)
+	case int(o.Compress) >= len(suffixes):
+		return fmt.Errorf("unknown compression %d", o.Compress)
 	case o.Keep < 0:
 		return fmt.Errorf("number of rotated logs to keep, %d, is negative", o.Keep)
+	case o.Recipe != nil && o.Recipe.MaxLine != 0 && o.Recipe.MaxLine < MinMaxLine:
+		return fmt.Errorf("longest line of a log, %d bytes, is less than %d", o.Recipe.MaxLine, MinMaxLine)
 	}
 	return nil
 }
@@ -92,6 +115,8 @@ type Notice struct {
 	Path    string // the file; empty for Inherit and InheritError
 	Err     error  // why nothing can be written or rotated; nil: it can again
 	Dropped int64  // bytes lost since the destination failed
+	Kept    bool   // with Err: nothing is lost by it
+	Limited bool   // it is Options.Rate that lets no more pass
 }
 
 const (
@@ -111,6 +136,19 @@ const (
 	// writes densely; maxNap is what batching may add to the latency of a line.
 	minNap = 50 * time.Microsecond
 	maxNap = 500 * time.Microsecond
+
+	// The pipe of a stream that writes more than it holds in the longest nap is made
+	// larger, up to bigPipe, and the nap may be twice as long then. A user's pipes
+	// share a limit (pipe-user-pages-soft, by default as much as 1,024 pipes have);
+	// so only maxBig of them at a time are large.
+	bigPipe = 256 << 10
+	maxBig  = 8
+
+	// The beginning of a line that has to be whole waits in the pipe for its rest:
+	// it is looked at again after firstHold, then after twice that, and so on until
+	// after lastHold, a second altogether; then it is taken for whole.
+	firstHold = time.Millisecond
+	lastHold  = 512 * time.Millisecond
 
 	// fileWorkers bounds the goroutines, and so the threads, that write files:
 	// that many destinations may hang before others wait.

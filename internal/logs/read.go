@@ -163,15 +163,59 @@ const maxGap = 2
 // A logFile is one file of a chain, held open.
 type logFile struct {
 	*os.File
-	id      Position // with offset 0
-	size    int64    // when it was opened
+	packed  *packed  // nil: it isn't compressed
+	id      Position // with offset 0, of the file before it was compressed
+	size    int64    // when it was opened, decompressed
+	mtime   int64    // and when it was last written, in ns since 1970
 	watched target   // a follower's
 }
 
-// open opens the nth file; nil if there is none.
+// ReadAt reads what the program wrote.
+func (f *logFile) ReadAt(p []byte, off int64) (int, error) {
+	if f.packed != nil {
+		return f.packed.ReadAt(p, off)
+	}
+	return f.File.ReadAt(p, off)
+}
+
+// now returns the file's size by now, decompressed, and whether it still has a
+// name.
+func (f *logFile) now() (size int64, named bool, err error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return 0, false, err
+	}
+	if f.packed != nil {
+		return f.size, true, nil
+	}
+	return st.Size, st.Nlink > 0, nil
+}
+
+// written returns when the file was last written, in ns since 1970.
+func (f *logFile) written() int64 {
+	var st unix.Stat_t
+	if f.packed == nil && unix.Fstat(int(f.Fd()), &st) == nil {
+		return st.Mtim.Nano()
+	}
+	return f.mtime
+}
+
+// open opens the nth file, compressed or not; nil if there is none.
 func (c chain) open(n int) (*logFile, error) {
+	f, err := openLog(rotated(c.path, n), Plain)
+	for codec := Gzip; n > 0 && f == nil && err == nil && int(codec) < len(suffixes); codec++ {
+		f, err = openLog(rotated(c.path, n)+suffixes[codec], codec)
+	}
+	if n > 0 && f == nil && err == nil { // compressed between the looks
+		f, err = openLog(rotated(c.path, n), Plain)
+	}
+	return f, err
+}
+
+// openLog opens one file; nil if there is none.
+func openLog(name string, codec Codec) (*logFile, error) {
 	// O_NONBLOCK: a named pipe must not make the reader wait.
-	f, err := os.OpenFile(rotated(c.path, n), os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -188,7 +232,27 @@ func (c chain) open(n int) (*logFile, error) {
 		f.Close()
 		return nil, fmt.Errorf("%s is not a regular file", f.Name())
 	}
-	return &logFile{File: f, id: id, size: int64(st.Size)}, nil
+	l := &logFile{File: f, id: id, size: int64(st.Size), mtime: st.Mtime.Sec*1e9 + int64(st.Mtime.Nsec)}
+	if codec == Plain {
+		return l, nil
+	}
+	if p, was, ok := openPacked(f, l.size, codec); ok {
+		l.packed, l.id, l.size = p, was, p.size
+		return l, nil
+	}
+	tmp, err := unpacked(f, codec)
+	f.Close()
+	if err != nil {
+		return nil, err
+	}
+	l.File = tmp
+	st2, err := tmp.Stat()
+	if err != nil {
+		tmp.Close()
+		return nil, err
+	}
+	l.size = st2.Size()
+	return l, nil
 }
 
 // statx fills in st and the identity of a file (statx(2), Linux 4.11).
@@ -213,18 +277,44 @@ func statx(dir int, path string, flags int, st *unix.Statx_t, id *Position) erro
 func (c chain) find(id Position) int {
 	id.Offset = 0
 	for n, missing := 0, 0; n <= c.keep && missing <= maxGap; n++ {
-		var st unix.Statx_t
-		var got Position
-		if statx(unix.AT_FDCWD, rotated(c.path, n), 0, &st, &got) != nil {
-			missing++
-			continue
+		here := false
+		for codec, suffix := range suffixes {
+			got, ok := identity(rotated(c.path, n)+suffix, Codec(codec))
+			if ok && got == id {
+				return n
+			}
+			if here = here || ok; n == 0 {
+				break
+			}
 		}
-		if got == id {
-			return n
+		if missing++; here {
+			missing = 0
 		}
-		missing = 0
 	}
 	return -1
+}
+
+// identity returns what a file of that name is or, where we have compressed it,
+// was.
+func identity(name string, codec Codec) (id Position, ok bool) {
+	var st unix.Statx_t
+	if statx(unix.AT_FDCWD, name, 0, &st, &id) != nil {
+		return Position{}, false
+	}
+	if codec == Plain {
+		return id, true
+	}
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return Position{}, false
+	}
+	defer f.Close()
+	var head [gzipLabel + labelSize]byte
+	n, _ := f.ReadAt(head[:], 0)
+	if l, ok := decodeLabel(codec, head[:n]); ok {
+		return l.id, true
+	}
+	return id, true
 }
 
 // newest opens the newest file; nil if there is none. Within a rotation, or
@@ -268,7 +358,11 @@ func (c chain) neighbour(f *logFile, step int) (*logFile, error) {
 		// nothing newer than f was renamed but into a gap that is there no more.
 		still := true
 		for k -= step; k != n && still; k -= step {
-			_, gone := os.Lstat(rotated(c.path, k))
+			if k > 0 {
+				still = !exists(c.path, k)
+				continue
+			}
+			_, gone := os.Lstat(c.path)
 			still = errors.Is(gone, fs.ErrNotExist)
 		}
 		if still && c.find(f.id) == n {

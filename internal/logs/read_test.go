@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -89,6 +90,8 @@ func TestReadHuge(t *testing.T) {
 	if err != nil || b.String() != "last\nlines\n" || pos.Offset != size+12 {
 		t.Errorf("%q, %+v, %v", b.String(), pos, err)
 	}
+	same(t, "selected", chosen(t, path, 5, Selection{Lines: 2}), "last\nlines\n")
+	same(t, "matching", chosen(t, path, 5, Selection{Lines: 1, Match: regexp.MustCompile("^l")}), "lines\n")
 	if used := cpu() - before; used > 100*time.Millisecond {
 		t.Errorf("took %v of CPU", used)
 	}
@@ -266,7 +269,7 @@ func TestManyFollowers(t *testing.T) {
 	c, _ := open(t, Config{})
 	path := logPath(t)
 	s, w := pipe(t, c, Options{Path: path, MaxSize: 20_000, Keep: 100})
-	all := make([]*following, 300)
+	all := make([]*following, 1000)
 	for i := range all {
 		all[i] = follow(t, path, 100, Position{})
 	}

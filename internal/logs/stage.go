@@ -2,6 +2,7 @@ package logs
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"os"
 	"sync"
@@ -38,6 +39,7 @@ type Stages struct {
 // stages are the stages that no worker uses.
 type stages struct {
 	journal *os.File
+	null    *os.File // nil: there is no /dev/null
 	keep    func(number, fd int) error
 
 	mu   sync.Mutex
@@ -50,6 +52,7 @@ type stages struct {
 type stage struct {
 	number int
 	r, w   int
+	size   int // its capacity: a user who has many pipes gets small ones
 }
 
 // slotBytes is the room of a stage in the journal.
@@ -57,34 +60,43 @@ const slotBytes = 8 << 10
 
 // slot is what the journal says of a stage.
 type slot struct {
-	size      int64  // of the file before the stage's bytes
-	ino       uint64 // of the file
-	timestamp bool
-	path      string
+	size   int64  // of the file before the stage's bytes
+	ino    uint64 // of the file
+	recipe *Recipe
+	path   string
 }
 
 func (s slot) encode() []byte {
 	b := binary.LittleEndian.AppendUint64(nil, uint64(s.size))
 	b = binary.LittleEndian.AppendUint64(b, s.ino)
-	flag := uint16(0)
-	if s.timestamp {
-		flag = 1
+	var recipe []byte
+	if s.recipe != nil {
+		recipe, _ = json.Marshal(s.recipe) // strings, numbers and bools
 	}
-	b = binary.LittleEndian.AppendUint16(b, flag)
+	b = binary.LittleEndian.AppendUint16(b, uint16(len(recipe)))
 	b = binary.LittleEndian.AppendUint16(b, uint16(len(s.path)))
-	return append(b, s.path...)
+	return append(append(b, s.path...), recipe...)
 }
 
 func decodeSlot(b []byte) (s slot, ok bool) {
 	if len(b) < 20 {
 		return s, false
 	}
-	n := int(binary.LittleEndian.Uint16(b[18:]))
+	m, n := int(binary.LittleEndian.Uint16(b[16:])), int(binary.LittleEndian.Uint16(b[18:]))
 	if len(b) < 20+n || n == 0 || b[20] != '/' {
 		return s, false
 	}
-	return slot{size: int64(binary.LittleEndian.Uint64(b)), ino: binary.LittleEndian.Uint64(b[8:]),
-		timestamp: b[16] == 1, path: string(b[20 : 20+n])}, true
+	s = slot{size: int64(binary.LittleEndian.Uint64(b)), ino: binary.LittleEndian.Uint64(b[8:]), path: string(b[20 : 20+n])}
+	switch {
+	case m == 1: // of a version that knew but this one
+		s.recipe = &Recipe{Timestamp: true}
+	case m > 0:
+		s.recipe = new(Recipe)
+		if len(b) < 20+n+m || json.Unmarshal(b[20+n:20+n+m], s.recipe) != nil {
+			return slot{}, false
+		}
+	}
+	return s, true
 }
 
 // openStages finishes what an earlier process has left in its stages. Where the
@@ -96,6 +108,7 @@ func (c *Capture) openStages(o Stages) *stages {
 		return nil
 	}
 	ss := &stages{journal: journal, keep: o.Keep}
+	ss.null, _ = os.OpenFile(os.DevNull, os.O_WRONLY, 0) // see empty
 	for number, fd := range o.Kept {
 		st, err := openStage(number, fd)
 		if err != nil {
@@ -117,7 +130,12 @@ func openStage(number, fd int) (*stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &stage{number: number, r: r, w: r}, nil
+	size, err := unix.FcntlInt(uintptr(r), unix.F_GETPIPE_SZ, 0)
+	if err != nil {
+		unix.Close(r)
+		return nil, err
+	}
+	return &stage{number: number, r: r, w: r, size: size}, nil
 }
 
 // finish writes what is in a stage, as far as it isn't written.
@@ -129,7 +147,7 @@ func (c *Capture) finish(ss *stages, st *stage) error {
 		return err
 	}
 	n := len(p)
-	defer func() { readFull(st.r, make([]byte, n)) }() // whatever becomes of it, it is done with
+	defer func() { ss.empty(st, n) }() // whatever becomes of it, it is done with
 	buf := make([]byte, slotBytes)
 	m, _ := ss.journal.ReadAt(buf, int64(st.number)*slotBytes)
 	at, ok := decodeSlot(buf[:m])
@@ -146,9 +164,9 @@ func (c *Capture) finish(ss *stages, st *stage) error {
 	if err := unix.Fstat(f.fd, &now); err != nil || now.Ino != at.ino || size < at.size {
 		at.size = size // it is another file by now, or was cut: that can't hold these bytes
 	}
-	mid := f.midLine(at.size)
-	if at.timestamp {
-		p = sc.stampLines(p, appendStamp(sc.stamp[:0]), mid)
+	if at.recipe != nil {
+		sc.cookAll(at.recipe, p, f.column(at.size, at.recipe.MaxLine))
+		p = sc.out
 	}
 	if size >= at.size+int64(len(p)) {
 		return nil
@@ -202,6 +220,22 @@ func (ss *stages) fds() map[int]int {
 	return fds
 }
 
+// empty takes n bytes out of a stage, which holds so many. Where that can be done
+// they aren't even read.
+func (ss *stages) empty(st *stage, n int) error {
+	for n > 0 && ss.null != nil {
+		m, err := unix.Splice(st.r, nil, int(ss.null.Fd()), nil, n, unix.SPLICE_F_NONBLOCK)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || m == 0 {
+			break
+		}
+		n -= int(m)
+	}
+	return readFull(st.r, make([]byte, n))
+}
+
 func (ss *stages) put(st *stage) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
@@ -219,21 +253,20 @@ func (ss *stages) close() {
 	}
 	ss.idle = nil
 	ss.journal.Close()
+	if ss.null != nil {
+		ss.null.Close()
+	}
 }
 
 // carry moves the next n bytes of the stream, which the scratch shows, by way of a
-// stage to offset size of the file.
-func (ss *stages) carry(f *file, s *Stream, o *Options, sc *scratch, size int64, n int) (int, bool, error) {
-	st, err := ss.get()
-	if err != nil {
-		return 0, false, err
-	}
-	defer ss.put(st)
+// stage to offset size of the file. Where there is a recipe, sc.out is what is
+// made of them in that column.
+func (ss *stages) carry(c *Capture, st *stage, f *file, s *Stream, o *Options, sc *scratch, size int64, column, n int) (int, bool, error) {
 	var now unix.Stat_t
 	if err := unix.Fstat(f.fd, &now); err != nil {
 		return 0, false, f.writeError(err)
 	}
-	note := slot{size: size, ino: now.Ino, timestamp: o.Timestamp, path: f.path}.encode()
+	note := slot{size: size, ino: now.Ino, recipe: o.Recipe, path: f.path}.encode()
 	if _, err := ss.journal.WriteAt(note, int64(st.number)*slotBytes); err != nil {
 		return 0, false, fmt.Errorf("cannot note where output goes: %w", err)
 	}
@@ -248,22 +281,25 @@ func (ss *stages) carry(f *file, s *Stream, o *Options, sc *scratch, size int64,
 		}
 		moved += int(m)
 	}
-	// They all have room in an empty pipe, for they had in the one that was looked
-	// into. What has none stays where it is.
+	// They all have room, for they had in the pipe that was looked into, which is no
+	// larger. What has none stays where it is.
 	if moved == 0 {
 		return 0, false, fmt.Errorf("cannot move output on: %w", unix.EAGAIN)
 	}
 	p, last := sc.bytes[:moved], sc.bytes[moved-1]
-	if o.Tap != nil {
-		p = o.Tap(p)
+	if o.sees() {
+		p = c.taken(s, o, p)
 	}
-	if o.Timestamp {
-		p = sc.stampLines(p, appendStamp(sc.stamp[:0]), f.midLine(size))
+	if o.Recipe != nil {
+		if o.Tap != nil || moved < n {
+			sc.cookAll(o.Recipe, p, column)
+		}
+		p = sc.out
 	}
 	fault.Point("logs.staged")
-	err = f.write(p, size, 0)
+	err := f.write(p, size, 0)
 	fault.Point("logs.written")
-	if drain := readFull(st.r, sc.bytes[:moved]); err == nil && drain != nil {
+	if drain := ss.empty(st, moved); err == nil && drain != nil {
 		err = fmt.Errorf("cannot empty a pipe: %w", drain)
 	}
 	if err != nil {

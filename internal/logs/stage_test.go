@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -18,7 +19,8 @@ func TestFinish(t *testing.T) {
 	const before, staged = "2026-01-01T00:00:00.000Z earlier\n", "one\ntwo\nth"
 	stamped := func(s string) string {
 		sc := new(scratch)
-		return string(sc.stampLines([]byte(s), appendStamp(nil), false))
+		sc.cookAll(&Recipe{Timestamp: true}, []byte(s), 0)
+		return string(sc.out)
 	}
 	for _, test := range []struct {
 		name    string
@@ -62,7 +64,7 @@ func TestFinish(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			note := slot{size: int64(len(before)), ino: st.Ino, timestamp: true, path: path}.encode()
+			note := slot{size: int64(len(before)), ino: st.Ino, recipe: &Recipe{Timestamp: true}, path: path}.encode()
 			if _, err := journal.WriteAt(note, 2*slotBytes); err != nil {
 				t.Fatal(err)
 			}
@@ -85,7 +87,7 @@ func TestFinish(t *testing.T) {
 				t.Errorf("%d bytes are left in the stage", n)
 			}
 			// It is used on, and the line goes on where it was.
-			s, err := c.Pipe("p", Options{Path: path, Timestamp: true, UID: -1, GID: -1})
+			s, err := c.Pipe("p", Options{Path: path, Recipe: &Recipe{Timestamp: true}, UID: -1, GID: -1})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -126,7 +128,7 @@ func TestStagesAreKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	s, err := c.Pipe("p", Options{Path: filepath.Join(dir, "p.log"), Timestamp: true, UID: -1, GID: -1})
+	s, err := c.Pipe("p", Options{Path: filepath.Join(dir, "p.log"), Recipe: &Recipe{Timestamp: true}, UID: -1, GID: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,14 +147,47 @@ func TestStagesAreKept(t *testing.T) {
 }
 
 func TestSlot(t *testing.T) {
-	for _, s := range []slot{{1, 2, true, "/a"}, {1 << 40, 1 << 60, false, "/" + strings.Repeat("x", 4000)}} {
-		if got, ok := decodeSlot(s.encode()); !ok || got != s {
+	for _, s := range []slot{{1, 2, &Recipe{JSON: true, MaxLine: 1000, Source: Source{Program: "web"}}, "/a"}, {1 << 40, 1 << 60, nil, "/" + strings.Repeat("x", 4000)}} {
+		if got, ok := decodeSlot(s.encode()); !ok || !reflect.DeepEqual(got, s) {
 			t.Errorf("%+v comes back as %+v", s, got)
 		}
 	}
-	for _, bad := range [][]byte{nil, make([]byte, slotBytes), []byte("12345678123456781\x00\xff\xff/a")} {
+	for _, bad := range [][]byte{nil, make([]byte, slotBytes), []byte("12345678123456781\x00\xff\xff/a"), []byte("1234567812345678\x02\x00\x02\x00/a{")} {
 		if s, ok := decodeSlot(bad); ok {
 			t.Errorf("%.20q is %+v", bad, s)
 		}
 	}
+}
+
+// TestSmallStage: where a stage has less room than the program's pipe, no line is
+// torn for that.
+func TestSmallStage(t *testing.T) {
+	dir := t.TempDir()
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(p[0])
+	defer unix.Close(p[1])
+	if n, err := unix.FcntlInt(uintptr(p[0]), unix.F_SETPIPE_SZ, 8<<10); err != nil || n != 8<<10 {
+		t.Fatal(n, err)
+	}
+	c, _ := open(t, Config{Stages: &Stages{Journal: filepath.Join(dir, "stages"), Kept: map[int]int{0: p[0]}}})
+	path := filepath.Join(dir, "web.log")
+	s, w := pipe(t, c, Options{Path: path, Recipe: &Recipe{JSON: true}})
+	want := lines(0, 50_000)
+	for rest := want; rest != ""; {
+		n := min(len(rest), 60_001)
+		write(t, w, rest[:n])
+		rest = rest[n:]
+	}
+	drained(t, s)
+	var got strings.Builder
+	for _, o := range objects(t, path) {
+		if o.Partial {
+			t.Fatalf("%q is a part of a line", o.Message)
+		}
+		got.WriteString(o.Message + "\n")
+	}
+	same(t, "messages", got.String(), want)
 }

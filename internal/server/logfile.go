@@ -14,14 +14,21 @@ import (
 // beginning of the oldest file there is.
 type position = logs.Position
 
-// tail writes the last lines to w, all there are with lines < 0, and returns the
-// position after them. A log without a file is empty.
-func (f LogFile) tail(w io.Writer, lines int) (position, error) {
-	return logs.Read(w, f.Path, f.Keep, lines)
+// What is asked for of a log, and what reads that.
+type (
+	selection = logs.Selection
+	logReader = logs.Reader
+	logLine   = logs.Line
+)
+
+// reader opens the log at the first line that is selected. A log without a file
+// is empty.
+func (f LogFile) reader(sel selection) (*logReader, error) {
+	return logs.NewReader(f.Path, f.Keep, sel)
 }
 
 // end returns the position of the present end.
-func (f LogFile) end() (position, error) { return f.tail(io.Discard, 0) }
+func (f LogFile) end() (position, error) { return logs.Read(io.Discard, f.Path, f.Keep, 0) }
 
 // follow hands what comes after from to emit, with the position after it, until
 // ctx ends or emit fails.

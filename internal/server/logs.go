@@ -2,12 +2,15 @@ package server
 
 import (
 	"bytes"
+	"container/heap"
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"mime"
 	"net/url"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,6 +40,10 @@ const (
 	// drainLimit is how long the log of a removed instance, which is read to its
 	// end, may yield nothing before it is given up.
 	drainLimit = 5 * time.Second
+
+	// manyOpen is how many logs are merged by time. Of more, they are as many at a
+	// time: each takes a descriptor and a buffer.
+	manyOpen = 256
 )
 
 // logs answers with what programs print: text/plain for one instance, or a
@@ -59,6 +66,18 @@ func (s *Server) logs(c *call) error {
 	since, err := logSinceOf(c)
 	if err != nil {
 		return err
+	}
+	sel, err := selectionOf(c)
+	if err != nil {
+		return err
+	}
+	sel.Lines = lines
+	times, err := c.flag("times", false)
+	if err != nil {
+		return err
+	}
+	if follow && !sel.Until.IsZero() {
+		return badRequest("until is the end, and what comes after it can't be followed")
 	}
 	seq := s.log.Last() // before asking, so that no change is missed
 	files, err := s.logFiles(c.ctx, c.name)
@@ -85,7 +104,7 @@ func (s *Server) logs(c *call) error {
 	}
 	defer st.close()
 	m := &merged{
-		st: st, pattern: c.name, raw: raw, live: follow, lines: lines, begun: begun, since: since,
+		st: st, pattern: c.name, raw: raw, live: follow, sel: sel, times: times, begun: begun, since: since,
 		tails: make(map[string]*tail), emits: make(chan struct{}, maxEmits),
 	}
 	defer m.wg.Wait() // before st is closed
@@ -117,8 +136,9 @@ type merged struct {
 	pattern string
 	raw     bool // bytes, not events
 	live    bool // what comes is followed
-	lines   int
 	begun   bool // from where the daemon has begun
+	sel     selection
+	times   bool // each event is of one time, which it has with it
 	since   map[string]position
 
 	emits chan struct{} // holds an element for each follower that waits with bytes
@@ -154,8 +174,8 @@ func (m *merged) run(files []LogFile, seq uint64) error {
 	for i, f := range files {
 		tails[i] = m.add(f)
 	}
-	for _, t := range tails {
-		if err := m.begin(t); err != nil {
+	for from := 0; from < len(tails); from += manyOpen {
+		if err := m.begin(tails[from:min(len(tails), from+manyOpen)]); err != nil {
 			return err
 		}
 	}
@@ -199,37 +219,146 @@ func (m *merged) add(f LogFile) *tail {
 	return t
 }
 
-// begin sends what comes before following: the last lines, or without follow all
-// after the position that was asked for.
-func (m *merged) begin(t *tail) error {
-	from, known := m.since[t.file.Name]
-	if b := t.file.Begun; !known && m.begun && b != nil {
-		from, known = *b, true
-	}
-	if known {
-		t.placed, t.read, t.sent = true, from, from
-		if m.live {
-			return nil
+// begin sends what comes before following: the last lines, those of several logs
+// in the order of their times, or without follow all after the position that was
+// asked for.
+func (m *merged) begin(tails []*tail) error {
+	var order sources
+	defer func() {
+		for _, s := range order {
+			s.r.Close()
 		}
-		end, err := t.file.end()
-		if err == nil && end != (position{}) && !reached(from, end) {
-			m.finish(t, end)
-			m.wg.Add(1)
-			m.follow(t)
-			return m.st.err
+	}()
+	for _, t := range tails {
+		from, known := m.since[t.file.Name]
+		if b := t.file.Begun; !known && m.begun && b != nil {
+			from, known = *b, true
 		}
-		return m.began(t, err)
+		if known {
+			if err := m.resume(t, from); err != nil {
+				return err
+			}
+			continue
+		}
+		sel := m.sel
+		sel.Times = t.file.Times
+		r, err := t.file.reader(sel)
+		if err == nil {
+			t.placed, t.read, t.sent = true, r.End(), r.End()
+			s := &source{t: t, r: r, number: len(order)}
+			if err = s.advance(); err == nil {
+				order = append(order, s)
+				continue
+			}
+			r.Close()
+		}
+		if err == io.EOF {
+			err = nil
+		}
+		if err := m.began(t, err); err != nil {
+			return err
+		}
 	}
-	at, err := t.file.tail(tailWriter{m, t}, m.lines)
-	if m.st.err != nil {
+	heap.Init(&order)
+	var text []byte
+	for len(order) > 0 {
+		s := order[0]
+		at := s.line.At
+		text = append(text[:0], s.line.Text...)
+		err := s.advance()
+		for err == nil && len(text) < maxLine && (len(order) == 1 && !m.times || s.line.At.Equal(at) || m.raw) {
+			text = append(text, s.line.Text...)
+			err = s.advance()
+		}
+		m.mu.Lock()
+		whole := bytes.LastIndexByte(text, '\n') + 1
+		rest := text[whole:]
+		if err == io.EOF && m.live && !m.raw && len(rest) < maxLine && int64(len(rest)) <= s.t.sent.Offset {
+			// A line that has no end yet is sent when it has.
+			s.t.carry, rest = bytes.Clone(rest), nil
+			s.t.sent.Offset -= int64(len(s.t.carry))
+		}
+		m.sendPieces(s.t, text[:whole], at)
+		m.sendPieces(s.t, rest, at)
+		m.mu.Unlock()
+		if err == nil {
+			heap.Fix(&order, 0)
+			continue
+		}
+		heap.Pop(&order)
+		s.r.Close()
+		if err == io.EOF {
+			err = nil
+		}
+		if err := m.began(s.t, err); err != nil {
+			return err
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.flush()
+}
+
+// sendPieces sends what there was of t's log, a line that is too long in pieces.
+// The caller holds mu.
+func (m *merged) sendPieces(t *tail, text []byte, at time.Time) {
+	for len(text) > 0 {
+		n := len(text)
+		if n > maxLine && !m.raw {
+			if n = bytes.LastIndexByte(text[:maxLine], '\n') + 1; n == 0 {
+				n = maxLine - partialRune(text[:maxLine])
+			}
+		}
+		m.sendAt(t, text[:n], at, true)
+		text = text[n:]
+	}
+}
+
+// resume goes on with t from a position.
+func (m *merged) resume(t *tail, from position) error {
+	t.placed, t.read, t.sent = true, from, from
+	if m.live {
+		return nil
+	}
+	end, err := t.file.end()
+	if err == nil && end != (position{}) && !reached(from, end) {
+		m.finish(t, end)
+		m.wg.Add(1)
+		m.follow(t)
 		return m.st.err
 	}
-	t.placed, t.read, t.sent = true, at, at
-	if t.sent.Offset -= int64(len(t.carry)); t.sent.Offset < 0 || !m.live {
-		t.sent = at
-		m.sendCarry(t, true)
-	}
 	return m.began(t, err)
+}
+
+// A source is a log that is merged with others.
+type source struct {
+	t      *tail
+	r      *logReader
+	line   logLine
+	number int
+}
+
+func (s *source) advance() (err error) {
+	s.line, err = s.r.Next()
+	return err
+}
+
+// sources are a heap, the one with the oldest line first.
+type sources []*source
+
+func (h sources) Len() int { return len(h) }
+func (h sources) Less(i, j int) bool {
+	if c := h[i].line.At.Compare(h[j].line.At); c != 0 {
+		return c < 0
+	}
+	return h[i].number < h[j].number
+}
+func (h sources) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *sources) Push(x any)   { *h = append(*h, x.(*source)) }
+func (h *sources) Pop() any {
+	last := (*h)[len(*h)-1]
+	*h = (*h)[:len(*h)-1]
+	return last
 }
 
 // began sends what begin has collected, or that t's log can't be read.
@@ -243,21 +372,6 @@ func (m *merged) began(t *tail, err error) error {
 		m.trouble(t, err)
 	}
 	return m.flush()
-}
-
-// A tailWriter takes the last lines of a log.
-type tailWriter struct {
-	m *merged
-	t *tail
-}
-
-func (w tailWriter) Write(p []byte) (int, error) {
-	w.m.mu.Lock()
-	defer w.m.mu.Unlock()
-	if w.m.take(w.t, p, position{}); w.m.st.err != nil {
-		return 0, w.m.st.err
-	}
-	return len(p), nil
 }
 
 // start follows t beside the others. The caller holds mu.
@@ -333,7 +447,7 @@ func (m *merged) leave(t *tail, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.st.ctx.Err() == nil { // else whoever goes on gets the line whole
-		m.sendCarry(t, false)
+		m.sendCarry(t)
 	}
 	if err != nil {
 		m.trouble(t, err)
@@ -378,7 +492,7 @@ func (m *merged) trouble(t *tail, err error) {
 }
 
 // take sends the whole lines of what t's log goes on with, and keeps the rest.
-// With the zero position it is of the last lines. The caller holds mu.
+// The caller holds mu.
 func (m *merged) take(t *tail, chunk []byte, next position) {
 	i := bytes.LastIndexByte(chunk, '\n') + 1
 	switch {
@@ -388,17 +502,13 @@ func (m *merged) take(t *tail, chunk []byte, next position) {
 		i = len(chunk) - partialRune(chunk)
 	}
 	rest := chunk[i:]
-	if next != (position{}) {
-		t.read = next
-	}
+	t.read = next
 	if i > 0 {
-		if next != (position{}) {
-			t.sent = next
-			t.sent.Offset -= int64(len(rest))
-		}
+		t.sent = next
+		t.sent.Offset -= int64(len(rest))
 		text := append(t.carry, chunk[:i]...)
 		t.carry = nil
-		m.send(t, text, next == position{})
+		m.send(t, m.matching(text))
 	}
 	if len(rest) > 0 {
 		t.carry = append(t.carry, rest...)
@@ -420,19 +530,37 @@ func partialRune(b []byte) int {
 }
 
 // sendCarry sends a line that has no end.
-func (m *merged) sendCarry(t *tail, last bool) {
+func (m *merged) sendCarry(t *tail) {
 	if len(t.carry) > 0 {
 		t.sent = t.read
-		m.send(t, t.carry, last)
+		m.send(t, m.matching(t.carry))
 		t.carry = nil
 	}
 }
 
-// send collects a piece of t's output. Of the last lines, the latest is held
-// back: it is to have an id, which is there when all logs were read.
-func (m *merged) send(t *tail, text []byte, last bool) {
+// matching returns those lines of text that are asked for.
+func (m *merged) matching(text []byte) []byte {
+	if m.sel.Match == nil {
+		return text
+	}
+	var out []byte
+	for line := range bytes.Lines(text) {
+		if m.sel.Match.Match(bytes.TrimSuffix(line, []byte("\n"))) {
+			out = append(out, line...)
+		}
+	}
+	return out
+}
+
+// send collects a piece of what t's output goes on with.
+func (m *merged) send(t *tail, text []byte) { m.sendAt(t, text, time.Time{}, false) }
+
+// sendAt collects a piece of t's output, of some time if that is known. Of the last
+// lines, the latest is held back: it is to have an id, which is there when all logs
+// were read.
+func (m *merged) sendAt(t *tail, text []byte, at time.Time, last bool) {
 	switch {
-	case m.st.err != nil:
+	case m.st.err != nil || len(text) == 0:
 		return
 	case m.raw:
 		_, m.st.err = m.st.out.Write(text)
@@ -440,6 +568,9 @@ func (m *merged) send(t *tail, text []byte, last bool) {
 	}
 	m.release(false)
 	line := &api.LogLine{Name: t.file.Name, Text: string(text), Missed: t.missed}
+	if m.times && !at.IsZero() {
+		line.Time = &at
+	}
 	t.missed = false
 	if last {
 		m.held = line
@@ -479,6 +610,26 @@ func (m *merged) id() string {
 		b = append(append(append(b, url.QueryEscape(t.file.Name)...), '='), at...)
 	}
 	return string(b)
+}
+
+// selectionOf returns which lines a request is about.
+func selectionOf(c *call) (sel selection, err error) {
+	for _, p := range []struct {
+		name string
+		to   *time.Time
+	}{{"from", &sel.Since}, {"until", &sel.Until}} {
+		if v := c.query.Get(p.name); v != "" {
+			if *p.to, err = time.Parse(time.RFC3339Nano, v); err != nil {
+				return sel, badRequest("%s must be a time as 2006-01-02T15:04:05Z, not %q", p.name, v)
+			}
+		}
+	}
+	if v := c.query.Get("grep"); v != "" {
+		if sel.Match, err = regexp.Compile(v); err != nil {
+			return sel, badRequest("grep must be a regular expression: %v", err)
+		}
+	}
+	return sel, nil
 }
 
 // logSinceOf returns the positions that a request goes on from, by instance.

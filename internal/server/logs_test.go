@@ -400,3 +400,50 @@ func TestLogsManyFollowers(t *testing.T) {
 	appendTo(t, p[0], "last\n")
 	done.Wait()
 }
+
+// Lines of several logs come in the order of their times, those that are selected
+// only, and what follows is selected too.
+func TestLogsSelected(t *testing.T) {
+	s := serve(t, nil)
+	p := s.log("a", "b")
+	appendTo(t, p[0], "2026-01-01T00:00:01Z one\n2026-01-01T00:00:03Z three\n and more\n")
+	appendTo(t, p[1], "2026-01-01T00:00:02Z two\n2026-01-01T00:00:04Z four\nno end")
+	at := func(second int) time.Time { return time.Date(2026, 1, 1, 0, 0, second, 0, time.UTC) }
+	for _, test := range []struct {
+		o    api.LogOptions
+		want string
+	}{
+		{api.LogOptions{Lines: -1, Times: true}, "a: 2026-01-01T00:00:01Z one\nb: 2026-01-01T00:00:02Z two\na: 2026-01-01T00:00:03Z three\n and more\nb: 2026-01-01T00:00:04Z four\nb: no end"},
+		{api.LogOptions{Lines: -1, From: at(2), Until: at(3)}, "b: 2026-01-01T00:00:02Z two\na: 2026-01-01T00:00:03Z three\n and more\n"},
+		{api.LogOptions{Lines: 1, Grep: "e$"}, "a:  and more\n"},
+		{api.LogOptions{Lines: 1, Grep: "o"}, "a:  and more\nb: no end"},
+		{api.LogOptions{Lines: 0, Grep: "o"}, ""},
+	} {
+		var got strings.Builder
+		var before time.Time
+		for l, err := range s.client.Logs(within(t), "*", test.o) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			fmt.Fprintf(&got, "%s: %s", l.Name, l.Text)
+			if test.o.Times != (l.Time != nil) || l.Time != nil && l.Time.Before(before) {
+				t.Errorf("%q is of %v after %v", l.Text, l.Time, before)
+			}
+			if l.Time != nil {
+				before = *l.Time
+			}
+		}
+		if got.String() != test.want {
+			t.Errorf("%+v: %q, want %q", test.o, got.String(), test.want)
+		}
+	}
+	f := s.follow(t, "*", api.LogOptions{Lines: -1, Grep: "e"})
+	f.want("a: 2026-01-01T00:00:01Z one\n", "a: 2026-01-01T00:00:03Z three\n and more\n")
+	appendTo(t, p[1], "\nfive\nsix\nseven\n")
+	f.want("b: no end\nfive\nseven\n")
+	for _, bad := range []string{"from=now", "until=1", "grep=(", "until=2026-01-01T00:00:00Z&follow=1", "times=perhaps"} {
+		if r, body := s.do(t, "GET", "/v1/programs/a/logs?"+bad, ""); r.StatusCode != 400 {
+			t.Errorf("%s: %s %s", bad, r.Status, body)
+		}
+	}
+}

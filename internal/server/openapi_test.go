@@ -249,7 +249,7 @@ func TestOpenAPI(t *testing.T) {
 	}
 	s := serve(t, nil)
 	p := s.log("web")
-	appendTo(t, p[0], "a line\n")
+	appendTo(t, p[0], "2026-01-02T03:04:05Z a line\n")
 	for range 120 { // more than are held
 		s.events.Append(exited)
 	}
@@ -296,6 +296,8 @@ func TestOpenAPI(t *testing.T) {
 					case kind == "text/event-stream":
 						if path == "/v1/events" {
 							target += "?since=1" // which is lost
+						} else if strings.HasSuffix(path, "/logs") {
+							target += "?times=1"
 						}
 						next := s.sse(t, target, "Accept: text/event-stream\r\n")
 						for v.event(t, where, content.Events, next()) {

@@ -57,6 +57,10 @@ var (
 	linesParam  = param{"lines", "integer", "that many last lines of each instance, 100 unless given; -1: all"}
 	begunParam  = param{"begun", "boolean", "all since the daemon has started the instance first; lines holds for those of which it doesn't know"}
 	logSince    = param{"since", "string", "go on after this id of an event; lines holds for instances that it doesn't know"}
+	logFrom     = param{"from", "string", "of the lines that are there, none printed before this time (RFC 3339), as far as that is known"}
+	logUntil    = param{"until", "string", "and none printed after this one"}
+	logGrep     = param{"grep", "string", "only lines in which this regular expression (RE2) finds something"}
+	logTimes    = param{"times", "boolean", "each event is of one time, and has it"}
 	eventSince  = param{"since", "integer", "only events after this number; one that the daemon has not reached is from its life before and means all"}
 	eventOf     = param{"program", "string", "only events of this program or instance"}
 )
@@ -80,7 +84,7 @@ var routes = []route{
 	{method: "POST", path: "/v1/programs/{name}/restart", access: write, summary: "stop and start them", body: api.Act{}, answer: api.Results{}, serve: act("restart")},
 	{method: "POST", path: "/v1/programs/{name}/run", access: write, summary: "run tasks once now, whatever their schedule says", body: api.Act{}, answer: api.Results{}, serve: act("run")},
 	{method: "POST", path: "/v1/programs/{name}/signal", access: write, summary: "send their main processes a signal", body: api.Act{}, answer: api.Results{}, serve: act("signal")},
-	{method: "GET", path: "/v1/programs/{name}/logs", access: read, summary: "what programs print", query: []param{followParam, linesParam, begunParam, logSince}, text: true,
+	{method: "GET", path: "/v1/programs/{name}/logs", access: read, summary: "what programs print", query: []param{followParam, linesParam, begunParam, logSince, logFrom, logUntil, logGrep, logTimes}, text: true,
 		events: []eventType{{"log", api.LogLine{}}, {"trouble", api.LogTrouble{}}, {"end", struct{}{}}}, serve: (*Server).logs},
 	{method: "GET", path: "/v1/plan", access: read, summary: "what a reload would do", answer: api.Plan{}, serve: (*Server).plan},
 	{method: "POST", path: "/v1/reload", access: admin, summary: "apply the configuration files", body: api.ReloadOptions{}, answer: api.Plan{}, serve: (*Server).reload},

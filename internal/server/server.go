@@ -51,9 +51,10 @@ type Control interface {
 
 // A LogFile says where the output of an instance is.
 type LogFile struct {
-	Name string // of the instance
-	Path string
-	Keep int // rotated files beside it, Path.1 to Path.Keep
+	Name  string // of the instance
+	Path  string
+	Keep  int    // rotated files beside it, Path.1 to Path.Keep
+	Times string // folder of the index by time; "": there is none
 
 	// Begun is where the first output is that this daemon has seen of the instance,
 	// nil where that isn't known.

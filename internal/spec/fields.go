@@ -24,6 +24,8 @@ type Field struct {
 	Doc   string // one sentence or two for the reference, Markdown
 	Value string // what is expected, for messages and the reference: "a duration"
 	Enum  []string
+	Yes   string             // the one of Enum that true stands for, false for the first; "": none
+	check func(string) error // of a string, what else it has to be; nil: nothing
 	ptr   func(*Program) any // the place of the value; its type is the kind
 	min   float64            // smallest number allowed, where the kind is a number
 	max   float64            // largest; both 0: no bounds
@@ -163,20 +165,36 @@ var Fields = []*Field{
 		ptr: func(p *Program) any { return &p.OnEvent.SecretFile }},
 	{Key: "on_event.timeout", Apply: Live, Doc: "Longest time for the command, which is killed then with all that it started, and for one try to post; 0 is no limit.",
 		ptr: func(p *Program) any { return &p.OnEvent.Timeout }},
-	{Key: "log.file", Apply: Live, Doc: "Where its output goes: a path, `inherit` (the daemon's own output) or `none`; default is `NAME.log` in the log folder.",
+	{Key: "log.file", Apply: Live, Doc: "Where its output goes: a path, `inherit` (the daemon's own output), `syslog`, `journal` or `none`; default is `NAME.log` in the log folder.",
 		ptr: func(p *Program) any { return &p.Log.File }},
-	{Key: "log.stderr", Apply: Live, Doc: "Where standard error goes; default is where the rest goes. A path, `separate` (`NAME.err.log` in the log folder), `inherit` (the daemon's own standard error) or `none`.",
+	{Key: "log.stderr", Apply: Live, Doc: "Where standard error goes; default is where the rest goes. A path, `separate` (`NAME.err.log` in the log folder), `inherit` (the daemon's own standard error), `syslog`, `journal` or `none`.",
 		ptr: func(p *Program) any { return &p.Log.Stderr }},
+	{Key: "log.also", Apply: Live, Doc: "Where each line goes as well: `inherit`, `syslog`, `journal`. What one of these doesn't take within a second is dropped there, counted and told; the file gets it.",
+		Value: "a list of `inherit`, `syslog`, `journal`", Enum: []string{Inherit, Syslog, Journal}, ptr: func(p *Program) any { return &p.Log.Also }},
+	{Key: "log.syslog", Apply: Live, Doc: "Where `syslog` is: the path of a unix datagram socket, `udp://HOST:PORT` or `tcp://HOST:PORT`. Messages are those of RFC 5424, with the instance as APP-NAME; in TCP their length stands in front (RFC 6587).",
+		Value: "a path or an address", check: checkSyslog, ptr: func(p *Program) any { return &p.Log.Syslog }},
+	{Key: "log.journal", Apply: Live, Doc: "The socket of `journal`; that of a namespace is `/run/systemd/journal.NAME/socket`.",
+		Value: "a path", check: checkSocket, ptr: func(p *Program) any { return &p.Log.Journal }},
 	{Key: "log.max_size", Apply: Live, Doc: "The file is rotated at a line's end when it is this large; 0 is never.",
 		ptr: func(p *Program) any { return (*Size)(&p.Log.MaxSize) }},
 	{Key: "log.keep", Apply: Live, Doc: "How many rotated files are kept.",
 		ptr: func(p *Program) any { return &p.Log.Keep }, min: 0, max: 10000},
+	{Key: "log.compress", Apply: Live, Doc: "Compress rotated files, in the background: `web.log.1.gz` or `web.log.1.zst`. `true` is `gzip`.",
+		Enum: []string{string(CompressNone), string(CompressGzip), string(CompressZstd)}, Yes: string(CompressGzip), ptr: func(p *Program) any { return (*string)(&p.Log.Compress) }},
+	{Key: "log.rate_limit", Apply: Live, Doc: "How much an instance may print in a second, on an average, of each of its streams. What is more is left out, whole lines of it; an event says so, and how much it was. 0 is no limit: then the program is slowed down to what the disk takes, and nothing is lost.",
+		ptr: func(p *Program) any { return (*Size)(&p.Log.RateLimit) }},
 	{Key: "log.stderr_max_size", Apply: Live, Doc: "`log.max_size` of a standard error with a file of its own; default is the same.",
 		ptr: func(p *Program) any { return &optionalSize{&p.Log.StderrMaxSize} }},
 	{Key: "log.stderr_keep", Apply: Live, Doc: "`log.keep` of a standard error with a file of its own; default is the same.",
 		ptr: func(p *Program) any { return &p.Log.StderrKeep }, min: 0, max: 10000},
 	{Key: "log.timestamp", Apply: Live, Doc: "Put the time in front of each line.",
 		ptr: func(p *Program) any { return &p.Log.Timestamp }},
+	{Key: "log.format", Apply: Live, Doc: "`raw` is what the program writes. `json` makes an object of each line: `time`, `program`, `instance`, `stream`, `message`, and `\"partial\": true` where the line goes on in the next object. Bytes that aren't UTF-8 become U+FFFD.",
+		Enum: []string{string(LogRaw), string(LogJSON)}, ptr: func(p *Program) any { return (*string)(&p.Log.Format) }},
+	{Key: "log.max_line", Apply: Live, Doc: "A longer line is ended there, and goes on in the next one behind `… `. It counts what is put in front. 0 is no limit; in objects, and on the way to `syslog` and `journal`, 16KB then, and 32KiB at most.",
+		ptr: func(p *Program) any { return (*Size)(&p.Log.MaxLine) }, min: 128},
+	{Key: "log.strip_ansi", Apply: Live, Doc: "Take out the escape sequences that colour the output on a terminal.",
+		ptr: func(p *Program) any { return &p.Log.StripANSI }},
 	{Key: "log.shared", Apply: Live, Doc: "Other programs or instances may write to the same file, which is an error else: no line is lost, but nobody can tell whose it is.",
 		ptr: func(p *Program) any { return &p.Log.Shared }},
 	{Key: "limits", Apply: OnRestart, Doc: "Resource limits (rlimits) by name, as `limits.nofile = 65536`: a number, `\"unlimited\"`, or `\"soft:hard\"`.",
@@ -193,8 +211,7 @@ var Fields = []*Field{
 // refused by name, so that nobody believes them to be in force. A key stands
 // for its dotted sub-keys too.
 var Later = []string{
-	"log.compress", "log.format", "log.rate_limit", "limits.memory", "limits.cpu", "limits.pids",
-	"capabilities", "read_only", "read_write",
+	"limits.memory", "limits.cpu", "limits.pids", "capabilities", "read_only", "read_write",
 }
 
 // LaterDaemon are keys of [tend] of the contract that aren't known yet.
@@ -233,8 +250,33 @@ func New(name string) *Program {
 		Overlap: OverlapSkip, MaxUnavailable: 1,
 		WatchIgnore: []string{"**/.*", "**/node_modules"}, WatchDelay: 300 * time.Millisecond,
 		OnEvent: OnEvent{Kinds: []string{"failed", "unhealthy", "rolled-back"}, Timeout: 10 * time.Second},
-		Log:     Log{MaxSize: 50e6, Keep: 5},
+		Log:     Log{MaxSize: 50e6, Keep: 5, Format: LogRaw, Compress: CompressNone, Syslog: "/dev/log", Journal: "/run/systemd/journal/socket"},
 	}
+}
+
+// checkSyslog returns an error unless s is where a syslog may be.
+func checkSyslog(s string) error {
+	scheme, address, ok := strings.Cut(s, "://")
+	if ok && (scheme == "udp" || scheme == "tcp") {
+		colon := strings.LastIndexByte(address, ':')
+		host, port := address[:max(colon, 0)], address[colon+1:]
+		if _, err := strconv.ParseUint(port, 10, 16); err != nil || host == "" || strings.Contains(host, ":") && host[0] != '[' {
+			return &ValueError{Message: fmt.Sprintf("%q has no host and port", s), Hint: "write it as udp://HOST:PORT"}
+		}
+		return nil
+	}
+	if checkSocket(s) != nil {
+		return &ValueError{Message: fmt.Sprintf("%q is no address of a syslog", s), Hint: "use the path of a socket, as /dev/log, udp://HOST:PORT or tcp://HOST:PORT"}
+	}
+	return nil
+}
+
+// checkSocket returns an error unless s is the path of a unix socket.
+func checkSocket(s string) error {
+	if !strings.HasPrefix(s, "/") || len(s) > 107 { // unix(7)
+		return &ValueError{Message: fmt.Sprintf("%q is not the path of a socket", s), Hint: "use an absolute path of at most 107 bytes"}
+	}
+	return nil
 }
 
 // octal gives an Optional the octal notation of file modes.
@@ -339,6 +381,9 @@ func (f *Field) Set(p *Program, v any) error {
 		if err != nil {
 			return err
 		}
+		if n != 0 && float64(n) < f.min {
+			return &ValueError{Message: FormatSize(n) + " is too little", Hint: fmt.Sprintf("use 0, or at least %vB", f.min)}
+		}
 		*ptr = Size(n)
 	case *optionalSize:
 		n, err := toSize(v)
@@ -354,17 +399,32 @@ func (f *Field) Set(p *Program, v any) error {
 		*ptr = n
 	case *string:
 		s, ok := toString(v)
+		if on, yes := toBool(v); yes && f.Yes != "" && !slices.Contains(f.Enum, s) {
+			if s, ok = f.Enum[0], true; on {
+				s = f.Yes
+			}
+		}
 		if !ok {
 			return notA(v, "a string", "")
 		}
 		if f.Enum != nil && !slices.Contains(f.Enum, s) {
 			return notA(v, "one of "+strings.Join(f.Enum, ", "), didYouMean(s, f.Enum))
 		}
+		if f.check != nil {
+			if err := f.check(s); err != nil {
+				return err
+			}
+		}
 		*ptr = s
 	case *[]string:
 		list, err := toStrings(v)
 		if err != nil {
 			return err
+		}
+		for _, s := range list {
+			if f.Enum != nil && !slices.Contains(f.Enum, s) {
+				return notA(s, "one of "+strings.Join(f.Enum, ", "), didYouMean(s, f.Enum))
+			}
 		}
 		*ptr = list
 	case *[]int:

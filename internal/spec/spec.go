@@ -49,6 +49,7 @@ type Daemon struct {
 	ExitWhen    string // "never", "all-done", "any-failed" or a program's name
 	LogLevel    string // debug, info, warn, error
 	LogFormat   string // text, json
+	LogMaxTotal int64  // bytes of all programs' logs; 0: no bound
 }
 
 // Reload says how a changed file comes to be applied.
@@ -418,19 +419,50 @@ const (
 
 // Log says where a program's output goes.
 type Log struct {
-	File      string // a path, "inherit", "none", or "" for the default place
-	Stderr    string // a path of its own, "separate", "inherit", "none", or "" to be merged
+	File      string // a path, Inherit, None, Syslog, Journal, or "" for the default place
+	Stderr    string // a path of its own, Separate, Inherit, None, Syslog, Journal, or "" to be merged
+	Also      []string
+	Syslog    string // where it is
+	Journal   string // the path of its socket
 	MaxSize   int64  // bytes; 0: never rotated
 	Keep      int
+	Compress  Compress
+	RateLimit int64 // bytes a second; 0: no limit
 	Timestamp bool
+	Format    LogFormat
+	MaxLine   int64 // bytes; 0: no limit
+	StripANSI bool
 	Shared    bool // others may write to the same file
 
 	StderrMaxSize Optional // unset: as MaxSize
 	StderrKeep    Optional // unset: as Keep
 }
 
-// Separate as [Log.Stderr] is a file of its own at the default place.
-const Separate = "separate"
+// Compress is how rotated files are compressed.
+type Compress string
+
+const (
+	CompressNone Compress = "none"
+	CompressGzip Compress = "gzip"
+	CompressZstd Compress = "zstd"
+)
+
+// LogFormat is the form in which output is kept.
+type LogFormat string
+
+const (
+	LogRaw  LogFormat = "raw"
+	LogJSON LogFormat = "json" // an object a line
+)
+
+// Words for where output goes.
+const (
+	Inherit  = "inherit"  // the daemon's own
+	None     = "none"     // nowhere
+	Syslog   = "syslog"   // line by line
+	Journal  = "journal"  // line by line
+	Separate = "separate" // as [Log.Stderr]: a file of its own at the default place
+)
 
 // A Limit is a resource limit as setrlimit(2) takes it. Unlimited is RLIM_INFINITY.
 type Limit struct{ Soft, Hard uint64 }

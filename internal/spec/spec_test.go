@@ -118,7 +118,7 @@ func TestDefaults(t *testing.T) {
 		"enabled": "true", "autostart": "true", "instances": "1", "restart": "always", "success_codes": "0", "min_uptime": "1s",
 		"backoff.initial": "100ms", "backoff.max": "30s", "backoff.factor": "2", "backoff.jitter": "0.1", "backoff.reset": "10s",
 		"max_failures": "0", "retry_failed": "0s", "stop_signal": "TERM", "stop_timeout": "10s", "stop_scope": "group", "kill_scope": "tree", "user_env": "true", "backoff.kind": "growing", "when_disabled": "stop",
-		"type": "service", "log.max_size": "50MB", "log.keep": "5", "log.timestamp": "false", "log.shared": "false", "no_new_privileges": "false",
+		"type": "service", "log.max_size": "50MB", "log.keep": "5", "log.timestamp": "false", "log.shared": "false", "log.compress": "none", "log.rate_limit": "0B", "log.syslog": "/dev/log", "log.journal": "/run/systemd/journal/socket", "log.format": "raw", "log.max_line": "0B", "log.strip_ansi": "false", "no_new_privileges": "false",
 		"ready.notify": "false", "ready.timeout": "1m", "ready.interval": "200ms", "health.interval": "10s", "health.timeout": "3s", "health.failures": "3", "health.grace": "0s",
 		"watchdog": "0s", "overlap": "skip", "catch_up": "false", "on_demand": "false", "idle_timeout": "0s", "rolling": "false", "max_unavailable": "1",
 		"watch_ignore": `["**/.*", "**/node_modules"]`, "watch_delay": "300ms", "on_event.kinds": `["failed", "unhealthy", "rolled-back"]`, "on_event.timeout": "10s",
@@ -184,7 +184,7 @@ func TestFieldTable(t *testing.T) {
 			t.Errorf("the row of %q isn't right", f.Key)
 		}
 		seen[f.Key] = true
-		if f.Enum != nil && (f.Kind() != "enum" || !slices.Contains(f.Enum, f.Get(New("p")))) {
+		if f.Kind() == "enum" && (f.Enum == nil || !slices.Contains(f.Enum, f.Get(New("p")))) {
 			t.Errorf("%s: its default %q is not one of %v", f.Key, f.Get(New("p")), f.Enum)
 		}
 		if low, high, ok := f.Range(); ok && low >= high {
@@ -231,8 +231,14 @@ func drawValue(t *rapid.T, f *Field) any {
 	case "enum":
 		return rapid.SampledFrom(f.Enum).Draw(t, "enum")
 	case "string":
+		if f.check != nil {
+			return rapid.SampledFrom([]string{"/x", "/x y"}).Draw(t, "path")
+		}
 		return word.Draw(t, "string")
 	case "strings":
+		if f.Enum != nil {
+			return rapid.SliceOfN(rapid.SampledFrom(f.Enum).AsAny(), 0, 2).Draw(t, "words")
+		}
 		return words.Draw(t, "strings")
 	case "ints":
 		return rapid.SliceOfN(rapid.Int64Range(0, 3).AsAny(), 0, 3).Draw(t, "ints")
