@@ -19,6 +19,7 @@ import (
 	"tend/internal/daemon"
 	"tend/internal/doctor"
 	"tend/internal/guard"
+	"tend/internal/tui"
 )
 
 // version is set by the linker for releases.
@@ -43,6 +44,7 @@ func main() {
 		SelfTest: daemon.SelfTest,
 		Schema:   conf.Schema,
 		Doctor:   examine,
+		Top:      top,
 	}))
 }
 
@@ -59,6 +61,11 @@ func examine(o cli.DoctorOptions) *api.Doctor {
 		opts.Daemon = info
 	}
 	return doctor.Examine(opts)
+}
+
+// top is the command "top".
+func top(ctx context.Context, o cli.TopOptions) error {
+	return tui.Run(ctx, tui.Options{Client: api.Dial(o.Socket), Place: o.Place, NoColor: o.NoColor, Filter: o.Filter})
 }
 
 // run is the command "run": this process becomes the guard, which starts the

@@ -56,7 +56,8 @@ func TestMain(m *testing.M) {
 // NAME" and "differs VAR NAME" compare it, "replace FILE OLD NEW" edits in place,
 // "port VAR" finds a free TCP port, "late PROGRAM" lets a dead daemon have missed a run,
 // "exits STATUS COMMAND..." is exec of a command whose exit status is that number, and
-// "daemonpid VAR" takes the daemon's pid.
+// "daemonpid VAR" takes the daemon's pid. "terminal", "see", "press", "resize" and
+// "left" are in terminal_test.go.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script"),
@@ -64,8 +65,11 @@ func TestScripts(t *testing.T) {
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("TEND_SOCKET", filepath.Join(env.WorkDir, ".tend", "tend.sock"))
 			env.Values[cursorKey{}] = new(cursor)
+			shown := &terminal{env: slices.Clone(env.Vars)}
+			env.Values[terminalKey{}] = shown
 			// A script that fails must leave nothing running.
 			env.Defer(func() {
+				shown.close()
 				killDaemon(filepath.Join(env.WorkDir, ".tend", "tend.pid"))
 				killLeftovers(env.WorkDir)
 			})
@@ -102,6 +106,12 @@ func TestScripts(t *testing.T) {
 			"fetch":       cmdFetch,
 			"served":      cmdServed,
 			"certificate": cmdCertificate,
+
+			"terminal": cmdTerminal,
+			"see":      cmdSee,
+			"press":    cmdPress,
+			"resize":   cmdResize,
+			"left":     cmdLeft,
 		},
 	})
 }

@@ -59,6 +59,9 @@ type Deps struct {
 	// Schema returns the JSON Schema of the configuration.
 	Schema func() []byte
 
+	// Top shows the dashboard until the user leaves it.
+	Top func(ctx context.Context, o TopOptions) error
+
 	// Doctor looks at the machine and concludes what holds for programs.
 	Doctor func(o DoctorOptions) *api.Doctor
 
@@ -225,7 +228,7 @@ func (a *app) root() *cobra.Command {
 	)
 	root.AddCommand(
 		a.runCommand(), a.upCommand(), a.downCommand(),
-		a.statusCommand(), a.whyCommand(), a.graphCommand(), a.logsCommand(), a.eventsCommand(), a.execCommand(), a.doctorCommand(),
+		a.statusCommand(), a.topCommand(), a.whyCommand(), a.graphCommand(), a.logsCommand(), a.eventsCommand(), a.execCommand(), a.doctorCommand(),
 		a.actCommand(startVerb), a.actCommand(stopVerb), a.actCommand(restartVerb), a.actCommand(runNowVerb), a.signalCommand(), a.reloadCommand(),
 		a.addCommand(), a.removeCommand(), a.scaleCommand(),
 		a.initCommand(), a.importCommand(), a.checkCommand(), a.planCommand(),

@@ -4,12 +4,12 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"tend/api"
+	"tend/internal/words"
 )
 
 func (a *app) planCommand() *cobra.Command {
@@ -67,16 +67,6 @@ func (a *app) showPlan(p *api.Plan) error {
 	return err
 }
 
-// planMarks has the symbol and colour of each action.
-var planMarks = map[string]struct {
-	symbol string
-	style  style
-}{
-	api.PlanStart: {"+", green}, api.PlanAdd: {"+", green},
-	api.PlanStop: {"-", red}, api.PlanDrain: {"-", red}, api.PlanRemove: {"-", red},
-	api.PlanRestart: {"~", yellow}, api.PlanLive: {"~", cyan},
-}
-
 // renderPlan returns p as people read it.
 func (a *app) renderPlan(p *api.Plan) string {
 	files, verb := fileNames(p.Files)
@@ -102,10 +92,7 @@ func (a *app) renderPlan(p *api.Plan) string {
 		room = max(20, columns-indent)
 	}
 	for _, i := range p.Items {
-		mark := planMarks[i.Action]
-		if mark.symbol == "" {
-			mark.symbol = "~"
-		}
+		symbol, st := words.PlanMark(i.Action)
 		lines := a.planChanges(i.Changes, room)
 		if s := clean(i.Summary); s != "" {
 			if room > 0 {
@@ -128,7 +115,7 @@ func (a *app) renderPlan(p *api.Plan) string {
 				fmt.Fprintf(&b, "%s%s\n", strings.Repeat(" ", indent), l)
 				continue
 			}
-			row := "  " + a.out.paint(mark.style, mark.symbol) + " " + pad(name, names) + "   " + a.out.paint(mark.style, i.Action) +
+			row := "  " + a.out.paint(st, symbol) + " " + pad(name, names) + "   " + a.out.paint(st, i.Action) +
 				strings.Repeat(" ", max(0, actions-width(i.Action))) + "   " + l
 			b.WriteString(strings.TrimRight(row, " ") + "\n")
 		}
@@ -149,7 +136,7 @@ func (a *app) planChanges(changes []api.PlanChange, room int) []string {
 	arrow := a.out.paint(dim, "→")
 	var lines []string
 	for _, c := range changes {
-		before, after := difference(c.Old, c.New)
+		before, after := words.Difference(c.Old, c.New)
 		key := pad(c.Key, keys) + "   "
 		if room == 0 {
 			lines = append(lines, key+before+" "+arrow+" "+after)
@@ -157,64 +144,11 @@ func (a *app) planChanges(changes []api.PlanChange, room int) []string {
 		}
 		rest := max(10, room-keys-3)
 		if width(before)+3+width(after) > rest {
-			before, after = focus(before, after, rest-3)
+			before, after = words.Focus(before, after, rest-3)
 		}
 		lines = append(lines, key+before+" "+arrow+" "+after)
 	}
 	return lines
-}
-
-// difference returns two values as one line each. Of values with several lines,
-// as env, only the lines that differ are kept.
-func difference(before, after string) (string, string) {
-	if strings.Contains(before, "\n") || strings.Contains(after, "\n") {
-		b, a := strings.Split(before, "\n"), strings.Split(after, "\n")
-		without := func(list, other []string) string {
-			return strings.Join(slices.DeleteFunc(slices.Clone(list), func(s string) bool { return s == "" || slices.Contains(other, s) }), " ")
-		}
-		before, after = without(b, a), without(a, b)
-	}
-	show := func(s string) string {
-		if s == "" {
-			return "–" // unset
-		}
-		return clean(s)
-	}
-	return show(before), show(after)
-}
-
-// focus shortens two values to n columns in all so that their difference stays in
-// sight: what they share in front and behind goes first, then what is in their
-// middle.
-func focus(before, after string, n int) (string, string) {
-	b, a := []rune(before), []rune(after)
-	const keep = 8 // of what they share, to know where one is
-	front := 0
-	for front < min(len(a), len(b)) && a[front] == b[front] {
-		front++
-	}
-	back := 0
-	for back < min(len(a), len(b))-front && a[len(a)-1-back] == b[len(b)-1-back] {
-		back++
-	}
-	fits := func() bool { return width(string(b))+width(string(a)) <= n }
-	if !fits() && front > keep+1 {
-		b = append([]rune("…"), b[front-keep:]...)
-		a = append([]rune("…"), a[front-keep:]...)
-	}
-	if !fits() && back > keep+1 {
-		b = append(b[:len(b)-back+keep:len(b)-back+keep], '…')
-		a = append(a[:len(a)-back+keep:len(a)-back+keep], '…')
-	}
-	// A short one leaves its room to the other.
-	wb, wa := width(string(b)), width(string(a))
-	nb := max(n/2, n-wa)
-	na := max(n/2, n-min(wb, nb))
-	if wb > nb && wa > na {
-		nb = n / 2
-		na = n - nb
-	}
-	return cutMiddle(string(b), nb), cutMiddle(string(a), na)
 }
 
 // fileNames returns how to call the files of a configuration, and the form of

@@ -1,207 +1,43 @@
 package cli
 
 import (
-	"path"
 	"strconv"
-	"strings"
-	"time"
 
-	"tend/api"
+	"tend/internal/words"
 )
 
-// span returns d for people, in at most two units: "40 ms", "0.3 s", "42 s",
-// "3 min", "4 h 12 min", "2 d 4 h".
-func span(d time.Duration) string {
-	two := func(big time.Duration, bigUnit string, small time.Duration, smallUnit string) string {
-		s := strconv.FormatInt(int64(d/big), 10) + " " + bigUnit
-		if rest := d % big / small; rest > 0 {
-			s += " " + strconv.FormatInt(int64(rest), 10) + " " + smallUnit
-		}
-		return s
-	}
-	const day = 24 * time.Hour
-	switch {
-	case d <= 0:
-		return "0 s"
-	case d < 100*time.Millisecond:
-		return strconv.FormatInt(max(1, d.Milliseconds()), 10) + " ms"
-	case d < 10*time.Second:
-		// Cut off, not rounded: 0.99 s isn't yet a second.
-		return strconv.FormatFloat(d.Truncate(100*time.Millisecond).Seconds(), 'f', -1, 64) + " s"
-	case d < time.Minute:
-		return strconv.FormatInt(int64(d/time.Second), 10) + " s"
-	case d < time.Hour:
-		return strconv.FormatInt(int64(d/time.Minute), 10) + " min"
-	case d < day:
-		return two(time.Hour, "h", time.Minute, "min")
-	}
-	return two(day, "d", time.Hour, "h")
-}
+// What the dashboard says and shows in the same way, under the names that they
+// have here.
+var (
+	span       = words.Span
+	shortSpan  = words.ShortSpan
+	size       = words.Size
+	percent    = words.Percent
+	count      = words.Count
+	stateWord  = words.State
+	lastExit   = words.LastExit
+	waitsFor   = words.WaitsFor
+	why        = words.Why
+	matches    = words.Matches
+	width      = words.Width
+	pad        = words.Pad
+	cut        = words.Cut
+	cutMiddle  = words.CutMiddle
+	clean      = words.Clean
+	cleanLines = words.CleanLines
+)
 
-// roughly returns d in the unit that fits it, rounded: "6 h" for 5 h 59 min.
-func roughly(d time.Duration) string {
-	for _, u := range []struct {
-		unit time.Duration
-		name string
-	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "min"}, {time.Second, "s"}} {
-		// From 60 min on it is 1 h; below 10 s the tenths matter.
-		if r := d.Round(u.unit); r >= u.unit && d >= u.unit-u.unit/60 && d >= 10*time.Second {
-			return strconv.FormatInt(int64(r/u.unit), 10) + " " + u.name
-		}
-	}
-	return span(d)
-}
+type style = words.Style
 
-// shortSpan is span without blanks, "2d4h", for columns that scripts split.
-func shortSpan(d time.Duration) string {
-	return strings.ReplaceAll(strings.ReplaceAll(span(d), " ", ""), "min", "m")
-}
-
-// size returns n bytes for people: "48 MB". A unit is 1000 of the one below, as
-// in the configuration.
-func size(n int64) string {
-	if n < 1000 {
-		return strconv.FormatInt(n, 10) + " B"
-	}
-	f, unit := float64(n), 0
-	for f >= 999.5 && unit < 5 {
-		f /= 1000
-		unit++
-	}
-	digits := 0
-	if f < 9.95 {
-		digits = 1
-	}
-	return strconv.FormatFloat(f, 'f', digits, 64) + " " + []string{"B", "kB", "MB", "GB", "TB", "PB"}[unit]
-}
-
-// percent returns p for people: "0.3%", "12%".
-func percent(p float64) string {
-	if p < 9.95 {
-		return strconv.FormatFloat(p, 'f', 1, 64) + "%"
-	}
-	return strconv.FormatFloat(p, 'f', 0, 64) + "%"
-}
-
-// count returns "1 error", "2 errors".
-func count(n int, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return strconv.Itoa(n) + " " + thing + "s"
-}
+const (
+	plain  = words.Plain
+	bold   = words.Bold
+	dim    = words.Dim
+	red    = words.Red
+	green  = words.Green
+	yellow = words.Yellow
+	cyan   = words.Cyan
+)
 
 // quote returns s in quotation marks, safe to print.
 func quote(s string) string { return strconv.Quote(s) }
-
-// clock returns a coming t as a time of day, with the date where the time alone
-// could mean an earlier day.
-func clock(t, now time.Time) string {
-	t = t.In(now.Location())
-	if t.Before(now.Add(24 * time.Hour)) {
-		return t.Format("15:04")
-	}
-	return t.Format("2 Jan 15:04")
-}
-
-// stateWord returns the one word for how i is, with its symbol and colour.
-func stateWord(i api.Instance) (symbol, word string, st style) {
-	switch i.State {
-	case api.Running:
-		switch {
-		case i.Healthy != nil && !*i.Healthy:
-			return "●", "unhealthy", red
-		case i.Ready:
-			return "●", "ready", green
-		}
-		return "◐", "running", green
-	case api.Starting:
-		return "◐", i.State, cyan
-	case api.Waiting:
-		return "◷", i.State, plain
-	case api.Backoff:
-		return "◌", i.State, yellow
-	case api.Stopping, api.Draining:
-		return "◑", i.State, cyan
-	case api.Done:
-		return "✓", i.State, green
-	case api.Failed:
-		return "✗", i.State, red
-	case api.Exited:
-		if i.Up() {
-			return "○", i.State, dim
-		}
-		return "✗", i.State, red
-	case api.Stopped:
-		if !i.Enabled {
-			return "○", "disabled", dim
-		}
-		return "○", i.State, dim
-	}
-	return "?", clean(i.State), plain
-}
-
-// lastExit returns how i ended last and what comes next: "exit 1, 2 s ago, again
-// in 1.6 s". It is "" when there is nothing to say.
-func lastExit(i api.Instance, now time.Time) string {
-	var parts []string
-	if e := i.LastExit; e != nil {
-		reason := e.Reason
-		switch {
-		case i.State == api.Done, i.State == api.Waiting && e.Success:
-			reason = "done"
-		case i.State == api.Failed && i.NextRun == nil:
-			reason = why(i)
-		}
-		parts = append(parts, reason)
-		if i.State != api.Waiting || i.NextRun == nil {
-			parts = append(parts, roughly(now.Sub(e.At))+" ago")
-		}
-	}
-	switch {
-	case i.NextRun == nil:
-		if i.State == api.Waiting && i.Message != "" {
-			parts = append([]string{i.Message}, parts...)
-		}
-		if word := waitsFor(i); word != "" {
-			parts = append([]string{word}, parts...)
-		}
-		if i.Status != "" {
-			parts = append([]string{quote(i.Status)}, parts...)
-		}
-	case i.State == api.Waiting, i.State == api.Done:
-		parts = append(parts, "next "+clock(*i.NextRun, now)+" (in "+roughly(i.NextRun.Sub(now))+")")
-	case i.State == api.Backoff, i.State == api.Failed:
-		parts = append(parts, "again in "+roughly(i.NextRun.Sub(now)))
-	}
-	return clean(strings.Join(parts, ", "))
-}
-
-// waitsFor returns what i, which is starting, has to be for it to be ready, and what
-// is missing: "waits for http://127.0.0.1:8000/: connection refused". It is "" where
-// nothing is known of that.
-func waitsFor(i api.Instance) string {
-	if i.State == api.Starting && strings.HasPrefix(i.Message, "waits for ") {
-		return i.Message
-	}
-	return ""
-}
-
-// why returns why i is as it is: the daemon's words, else its last exit.
-func why(i api.Instance) string {
-	if i.Message == "" && i.LastExit != nil {
-		return i.LastExit.Reason
-	}
-	return i.Message
-}
-
-// matches reports whether pattern means i: by its name, its program's, or as a
-// glob of either.
-func matches(pattern string, i api.Instance) bool {
-	if pattern == i.Name || pattern == i.Program {
-		return true
-	}
-	name, _ := path.Match(pattern, i.Name)
-	program, _ := path.Match(pattern, i.Program)
-	return name || program
-}

@@ -46,9 +46,10 @@ var rooms = map[string]string{
 	"internal/daemon":        "internal/fault internal/engine internal/unit internal/conf internal/proc internal/logs internal/health internal/notify internal/ledger internal/guard internal/event internal/spec internal/cron internal/usage internal/metrics internal/server internal/listen internal/supervisord internal/svconf api internal/hook internal/watch",
 	"internal/server":        "api internal/event internal/logs web",
 	"internal/supervisord":   "api internal/event internal/logs internal/xmlrpc internal/svconf",
-	"internal/cli":           "api",
+	"internal/cli":           "api internal/words",
 	"internal/doctor":        "api",
-	"internal/tui":           "api",
+	"internal/tui":           "api internal/words",
+	"internal/words":         "api",
 	"internal/fleet":         "api internal/spec internal/event",
 	"internal/fault":         "",
 	"internal/sim":           "internal/engine internal/unit internal/spec internal/event",
@@ -63,6 +64,11 @@ var modules = map[string]string{
 	"github.com/spf13/cobra":              "internal/cli",
 	"github.com/spf13/pflag":              "internal/cli",                        // cobra's flags
 	"golang.org/x/term":                   "internal/cli internal/supervisorctl", // the two that sit at a terminal
+	"charm.land/bubbletea":                "internal/tui",
+	"charm.land/bubbles":                  "internal/tui",
+	"charm.land/lipgloss":                 "internal/tui",
+	"github.com/charmbracelet/x":          "internal/tui", // what lipgloss measures and cuts with
+	"github.com/creack/pty":               "",
 	"github.com/pelletier/go-toml":        "internal/conf",
 	"github.com/robfig/cron":              "internal/cron",
 	"github.com/prometheus/client_golang": "internal/metrics",
