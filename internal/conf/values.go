@@ -3,6 +3,7 @@ package conf
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"strings"
@@ -17,6 +18,9 @@ import (
 // can't: URLs, addresses, regular expressions, schedules.
 func checkValues(set *spec.Set) []spec.Problem {
 	var problems []spec.Problem
+	if err := checkListen(set.Daemon); err != nil {
+		problems = append(problems, *err)
+	}
 	for _, p := range set.Programs {
 		for _, v := range []struct {
 			key, value, hint string
@@ -64,6 +68,29 @@ func checkURL(s string) error {
 		return fmt.Errorf("%q is not a URL to ask", s)
 	}
 	return nil
+}
+
+// checkListen checks that it is safe to listen on a network as the settings say:
+// other machines are only let in with TLS and a token.
+func checkListen(d spec.Daemon) *spec.Problem {
+	if (d.TLSCert == "") != (d.TLSKey == "") {
+		key := "tls_cert"
+		if d.TLSCert == "" {
+			key = "tls_key"
+		}
+		return &spec.Problem{Key: key, Message: "tls_cert and tls_key go together"}
+	}
+	if d.Listen == "" {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(d.Listen)
+	if err != nil || port == "" {
+		return &spec.Problem{Key: "listen", Message: fmt.Sprintf("%q is not an address", d.Listen), Hint: "write it as 127.0.0.1:8700"}
+	}
+	if ip, err := netip.ParseAddr(host); err == nil && ip.IsLoopback() || strings.EqualFold(host, "localhost") || d.TLSCert != "" && d.TokenFile != "" {
+		return nil
+	}
+	return &spec.Problem{Key: "listen", Message: "other machines reach this address: it needs tls_cert, tls_key and token_file", Hint: "or listen on 127.0.0.1, and let a proxy do it"}
 }
 
 // checkAddress checks host:port, or unix:PATH.

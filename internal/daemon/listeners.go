@@ -290,8 +290,9 @@ type voice struct {
 	e      *ears
 	id     supervisord.ID
 	member spec.Member
-	pid    atomic.Int64 // of the latest process
-	deaf   atomic.Bool  // of a listener: what it says is not for us, until its next start
+	pid    atomic.Int64                  // of the latest process
+	birth  atomic.Pointer[chan struct{}] // closed when that is known; nil: it is
+	deaf   atomic.Bool                   // of a listener: what it says is not for us, until its next start
 
 	out, err logs.Tap // nil: nobody listens
 }
@@ -369,6 +370,7 @@ func (v *voice) channel(h spec.Heard, stderr bool) logs.Tap {
 		return p
 	}
 	return func(p []byte) []byte {
+		v.awaitBirth()
 		if capture == nil {
 			speaker = v.pid.Load()
 			return log(p)
@@ -399,12 +401,41 @@ func (v *voice) channel(h spec.Heard, stderr bool) logs.Tap {
 func (v *voice) speaks(pid int) {
 	if v != nil {
 		v.pid.Store(int64(pid))
+		v.born()
+	}
+}
+
+// awaitBirth waits for the pid of a process that is being started: it may say
+// something before whoever has started it goes on. The wait is for a turn of that
+// thread, and bounded.
+func (v *voice) awaitBirth() {
+	known := v.birth.Load()
+	if known == nil {
+		return
+	}
+	late := time.NewTimer(time.Second)
+	defer late.Stop()
+	select {
+	case <-*known:
+	case <-late.C:
+	}
+}
+
+// born ends awaitBirth.
+func (v *voice) born() {
+	if known := v.birth.Swap(nil); known != nil {
+		close(*known)
 	}
 }
 
 // begin is called before a process is started, which will read in.
 func (v *voice) begin(in *stdin) {
-	if v == nil || !v.listener() {
+	if v == nil {
+		return
+	}
+	known := make(chan struct{})
+	v.birth.Store(&known)
+	if !v.listener() {
 		return
 	}
 	v.e.mu.Lock()
@@ -429,7 +460,11 @@ func (v *voice) resume(pid int, in *stdin) {
 
 // ended is called when a process has ended, and all that it has said was heard.
 func (v *voice) ended() {
-	if v == nil || !v.listener() {
+	if v == nil {
+		return
+	}
+	v.born() // or there was none
+	if !v.listener() {
 		return
 	}
 	v.e.mu.Lock()

@@ -35,12 +35,6 @@ func (d *Daemon) openRemote(s spec.Daemon) (*remote, error) {
 		return nil, nil
 	}
 	fail := func(err error) (*remote, error) { return nil, fmt.Errorf("cannot listen on %s: %w", s.Listen, err) }
-	if (s.TLSCert == "") != (s.TLSKey == "") {
-		return fail(fmt.Errorf("tls_cert and tls_key go together"))
-	}
-	if err := server.CheckListen(s.Listen, s.TLSCert != "", s.TokenFile != ""); err != nil {
-		return fail(err)
-	}
 	r := &remote{settings: s}
 	if s.TLSCert != "" {
 		r.cert = &certificate{certFile: s.TLSCert, keyFile: s.TLSKey, warn: func(err error) {
@@ -111,9 +105,6 @@ func (d *Daemon) changeRemote(s spec.Daemon) {
 	old := d.remote
 	if old != nil && old.settings.Listen == s.Listen && old.settings.TLSCert == s.TLSCert && old.settings.TLSKey == s.TLSKey {
 		access, err := old.access(s)
-		if err == nil {
-			err = server.CheckListen(s.Listen, s.TLSCert != "", s.TokenFile != "")
-		}
 		if err != nil {
 			d.warnf("the tokens of before are in force: %v", err)
 			return
@@ -122,22 +113,46 @@ func (d *Daemon) changeRemote(s spec.Daemon) {
 		old.settings = s
 		return
 	}
-	sameAddress := old != nil && old.settings.Listen == s.Listen
-	if sameAddress {
-		old.close() // the address is free for the next one
-		d.keeper.Drop(keptRemote + old.settings.Listen)
-		d.remote = nil
+	if old != nil && old.settings.Listen == s.Listen { // by the same socket, or the address would be in use
+		f := old.socket()
+		old.close()
+		if d.remote = d.serveOn(f, s); d.remote == nil {
+			d.remote = d.serveOn(f, old.settings)
+		}
+		f.Close() // which may be nil
+		return
 	}
 	r, err := d.openRemote(s)
 	if err != nil {
 		d.warnf("%v", err)
 		return
 	}
-	if old != nil && !sameAddress {
+	if old != nil {
 		old.close()
 		d.keeper.Drop(keptRemote + old.settings.Listen)
 	}
 	d.remote = r
+}
+
+// serveOn is openRemote on a socket that there is already. What can't be done is
+// told.
+func (d *Daemon) serveOn(f *os.File, s spec.Daemon) *remote {
+	if f != nil {
+		if fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3); err == nil {
+			d.kept = map[string]int{keptRemote + s.Listen: fd}
+			defer func() {
+				if fd := d.takeKept(keptRemote + s.Listen); fd >= 0 { // nobody has
+					unix.Close(fd)
+				}
+				d.kept = nil
+			}()
+		}
+	}
+	r, err := d.openRemote(s)
+	if err != nil {
+		d.warnf("%v", err)
+	}
+	return r
 }
 
 // close ends it, and what is under way on it.
@@ -150,38 +165,36 @@ func (r *remote) close() {
 	}()
 }
 
-// holdRemote ends the talk on a network but keeps its socket open, for whoever comes after:
-// who connects waits. It returns the socket, nil where there is none.
+// socket returns a descriptor of the listening socket, nil if there can't be one.
+func (r *remote) socket() (f *os.File) {
+	raw, err := r.listener.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return nil
+	}
+	raw.Control(func(fd uintptr) {
+		if fd, err := unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 3); err == nil {
+			f = os.NewFile(uintptr(fd), keptRemote+r.settings.Listen)
+		}
+	})
+	return f
+}
+
+// holdRemote ends the talk on a network but keeps its socket open, for whoever
+// comes after: who connects waits. It returns the socket, nil where there is none.
 func (d *Daemon) holdRemote(ctx context.Context) *os.File {
 	if d.remote == nil {
 		return nil
 	}
-	var f *os.File
-	if raw, err := d.remote.listener.(syscall.Conn).SyscallConn(); err == nil {
-		raw.Control(func(fd uintptr) {
-			if fd, err := unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 3); err == nil {
-				f = os.NewFile(uintptr(fd), keptRemote+d.remote.settings.Listen)
-			}
-		})
-	}
+	f := d.remote.socket()
 	d.remote.server.Shutdown(ctx)
 	return f
 }
 
 // resumeRemote goes on where holdRemote has ended it.
 func (d *Daemon) resumeRemote(f *os.File) {
-	if f == nil {
-		return
+	if f != nil {
+		d.remote = d.serveOn(f, d.remote.settings)
 	}
-	settings := d.remote.settings
-	if fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3); err == nil {
-		d.kept = map[string]int{f.Name(): fd}
-	}
-	r, err := d.openRemote(settings)
-	if err != nil {
-		d.warnf("%v", err)
-	}
-	d.remote, d.kept = r, nil
 }
 
 // certificate is a certificate that is read again when its files have changed.

@@ -308,25 +308,3 @@ func (s *Server) whoAmI(c *call) error {
 	}
 	return c.out.json(http.StatusOK, v)
 }
-
-// errNoTLS is why a daemon doesn't listen.
-var errNoTLS = errors.New("an address that other machines reach needs tls_cert, tls_key and token_file")
-
-// CheckListen returns an error unless it is safe to listen on an address, as the
-// settings are: other machines are only let in with TLS and a token.
-func CheckListen(address string, tls, tokens bool) error {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return fmt.Errorf("%q is not an address to listen on (127.0.0.1:8700)", address)
-	}
-	if tls && tokens {
-		return nil
-	}
-	if strings.EqualFold(host, "localhost") {
-		return nil
-	}
-	if ip, err := netip.ParseAddr(host); err == nil && ip.IsLoopback() {
-		return nil
-	}
-	return errNoTLS
-}

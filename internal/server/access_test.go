@@ -224,19 +224,3 @@ func TestTokenFiles(t *testing.T) {
 		t.Errorf("a file that everybody reads: %v", err)
 	}
 }
-
-func TestCheckListen(t *testing.T) {
-	for _, test := range []struct {
-		address     string
-		tls, tokens bool
-		ok          bool
-	}{
-		{"127.0.0.1:8700", false, false, true}, {"localhost:8700", false, true, true}, {"[::1]:0", false, false, true},
-		{":8700", false, false, false}, {"0.0.0.0:8700", true, false, false}, {"0.0.0.0:8700", false, true, false}, {":8700", true, true, true},
-		{"tend.example:443", false, false, false}, {"8700", true, true, false},
-	} {
-		if err := CheckListen(test.address, test.tls, test.tokens); (err == nil) != test.ok {
-			t.Errorf("%+v: %v", test, err)
-		}
-	}
-}
