@@ -3,8 +3,7 @@
 
 // Sequences: CSI (of which only those that end in m matter), OSC, and others of two
 // characters; then controls that don't show.
-// eslint-disable-next-line no-control-regex
-const sequence = /\x1b\[([0-9;:]*)m|\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]?|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]/g
+const sequence = /\x1b\[([0-9;:]*)m|\x1b\[[0-?]*[ -/]*[@-~]?|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]?|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]/g
 
 export const plain = () => ({ fg: null, bg: null, bold: false, dim: false, italic: false, under: false, swap: false })
 

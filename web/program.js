@@ -5,6 +5,7 @@ import { ask, path, names, instances, now, listeners, link } from './state.js'
 import { span, percent, size, time, lastExit, look, roughly } from './words.js'
 import { State, Acts } from './list.js'
 import { Log } from './log.js'
+import { bare } from './ansi.js'
 import { Plot } from './plot.js'
 
 const kept = 500 // events
@@ -97,12 +98,17 @@ function Usage({ list }) {
     ${fact('peak', bytes('cgroup_peak_bytes'))}${fact('read', bytes('read_bytes'))}${fact('written', bytes('written_bytes'))}`
 }
 
-// Why says in words why it is as it is: the daemon's, where it has them, else those of
-// its last exit.
+// Why says in words why it is as it is: the daemon's own account of those in trouble, or
+// of all; from a daemon that has none, what is known of the instance itself.
 function Why({ list, why }) {
+  const troubled = new Set(list.filter(i => ['bad', 'warn'].includes(look(i)[2])).map(i => i.name))
   const tone = list.map(i => look(i)[2]).find(t => t === 'bad' || t === 'warn') ?? ''
-  const told = typeof why === 'string' ? why : why?.text
-  if (told) return html`<p class=${'why ' + tone}>${told}</p>`
+  const told = (why ?? []).filter(w => !troubled.size || troubled.has(w.name)).slice(0, 5)
+  if (told.length) {
+    return html`<div class=${'why ' + tone}>${told.map(w => html`<p>${w.text}</p>
+      ${troubled.has(w.name) && w.lines?.length > 0 && html`<pre>${w.lines.map(bare).join('\n')}</pre>`}
+      ${w.do && html`<p class="dim small"><code>${w.do}</code> ${w.does}</p>`}`)}</div>`
+  }
   const lines = list.map(i => ({ i, text: [i.message === i.state ? '' : i.message, i.status, lastExit(i, now.value)].filter((s, n, all) => s && all.findIndex(o => o?.includes(s)) === n).join(' · ') })).filter(l => l.text)
   if (!lines.length) return null
   return html`<div class=${'why ' + tone}>${lines.slice(0, 8).map(l => html`<p>${list.length > 1 && html`<b>${l.i.name}</b> `}${l.text}</p>`)}</div>`

@@ -95,6 +95,32 @@ type = "task"
 	b.until(`document.querySelectorAll('.plot canvas').length === 2`)
 	b.pictures("program")
 
+	b.step("colours of terminals")
+	if wrong := evaluate[string](b, `import('/assets/ansi.js').then(({ pieces, plain, bare, node }) => {
+		const wrong = []
+		const same = (got, want) => got === want || wrong.push(got + ' should be ' + want)
+		const style = plain()
+		const look = line => JSON.stringify(pieces(line, style).map(([text, s]) => [text, s.fg, s.bg, s.bold]))
+		same(look('a\x1b[1;31mb'), '[["a",null,null,false],["b",1,null,true]]')
+		same(look('c\x1b[22;97;44md'), '[["c",1,null,true],["d",15,4,false]]')
+		same(look('\x1b[me\x1b[38;5;196mf\x1b[48;2;1;2;300mg'), '[["e",null,null,false],["f","rgb(255, 0, 0)",null,false],["g","rgb(255, 0, 0)","rgb(1, 2, 255)",false]]')
+		same(bare('10%\r20%\x1b[K\x1b]0;title\x07 \x1b(Bdone\x00'), '20% done')
+		same(bare('cut\x1b[38;5'), 'cut')
+		same(node(['<i>x</i>', { ...plain(), fg: 1 }]).textContent, '<i>x</i>')
+		same(node(['<i>x</i>', { ...plain(), fg: 1 }]).childElementCount, 0)
+		return wrong.join('\n')
+	})`); wrong != "" {
+		t.Error(wrong)
+	}
+
+	b.step("why one is in trouble")
+	b.until(`location.hash = '#/mailer'`)
+	b.until(`document.querySelector('h1').textContent === 'mailer' && document.querySelector('.why')?.textContent.includes('exit')`)
+	b.until(`[...document.querySelectorAll('.lines > div')].some(l => l.textContent === 'error: SMTP_URL is not set')`)
+	b.pictures("why")
+	b.until(`location.hash = '#/clock'`)
+	b.until(`document.querySelector('h1').textContent === 'clock'`)
+
 	b.step("stop it, with a question, and start it")
 	b.do(chromedp.Click(".title .stop"))
 	b.until(`document.querySelector('dialog[open] .danger')?.textContent === 'stop'`)
@@ -153,7 +179,7 @@ func TestPageOfMany(t *testing.T) {
 	b.until(`document.querySelector('#token')`)
 	b.do(chromedp.SendKeys("#token", pageToken+"\r"))
 	b.until(`document.querySelectorAll('.row:not(.head)').length === 1000`)
-	ms, err := chromedp.Run(b.ctx, chromedp.Evaluate[float64](`(async () => {
+	ms := evaluate[float64](b, `(async () => {
 		const drawn = () => new Promise(ok => requestAnimationFrame(() => setTimeout(ok)))
 		const start = performance.now()
 		const buttons = [...document.querySelectorAll('.sort')]
@@ -162,10 +188,7 @@ func TestPageOfMany(t *testing.T) {
 		const filter = document.querySelector('#filter')
 		for (const text of ['p', 'p0', 'p01', '']) { filter.value = text; filter.dispatchEvent(new Event('input')); await drawn() }
 		return (performance.now() - start) / 5
-	})()`, chromedp.EvalAwaitPromise))
-	if err != nil {
-		t.Fatal(err)
-	}
+	})()`)
 	t.Logf("a key or a click takes %.0f ms with a thousand programs", ms)
 	if ms > 2000 {
 		t.Errorf("a key or a click takes %.0f ms", ms)
@@ -353,6 +376,18 @@ func (b *browser) until(condition string) {
 		b.picture("broken")
 		b.t.Fatalf("%s: never %s: %v\n%s", b.name, condition, err, text)
 	}
+}
+
+// evaluate returns what an expression comes to in the page.
+func evaluate[T any](b *browser, expression string) T {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+	if err != nil {
+		b.t.Fatalf("%s: %v", b.name, err)
+	}
+	return v
 }
 
 // picture writes a picture of the page as it is, where they are wanted.
