@@ -189,9 +189,10 @@ function cut() {
 function happened(e) {
   seq = e.seq
   const s = e.kind === 'state' && instances.get(e.name)
-  // The state at once; figures follow.
-  if (s) s.value = { ...s.peek(), state: e.to, ready: e.to === 'running', pid: e.pid ?? 0, since: e.at, last_exit: e.exit ?? s.peek().last_exit, message: e.message }
-  if (e.to === 'failed' || e.to === 'backoff') note(`${e.name}: ${e.message}`, e.to === 'failed' ? 'bad' : 'warn', e.name)
+  // The state at once; figures follow, and what has no process has none.
+  if (s) s.value = { ...s.peek(), ...(e.pid ? {} : { cpu_percent: null, memory_bytes: null }), state: e.to, ready: e.to === 'running', pid: e.pid ?? 0, since: e.at, last_exit: e.exit ?? s.peek().last_exit, message: e.message }
+  const onItsPage = [e.name, e.program].some(n => location.hash === '#/' + encodeURIComponent(n))
+  if ((e.to === 'failed' || e.to === 'backoff') && !onItsPage) note(`${e.name}: ${e.message}`, e.to === 'failed' ? 'bad' : 'warn', e.name)
   if (e.kind === 'config.rejected' || e.kind === 'config.applied') note(e.message, e.kind === 'config.applied' ? 'good' : 'bad')
   for (const f of listeners) f(e)
   refreshSoon()
