@@ -6,11 +6,11 @@ import { pieces, plain, node, bare } from './ansi.js'
 import { path, access } from './state.js'
 
 const most = 5000 // lines that are kept
-const first = 500 // lines of each instance to begin with
 
 // Log shows what a program or an instance prints. names is set where there are several
-// instances, whose names stand before their lines.
-export function Log({ name, many }) {
+// instances, whose names stand before their lines; lines is how many of each it begins
+// with.
+export function Log({ name, many, lines }) {
   const box = useRef(null)
   const view = useRef(null)
   const state = useRef(null)
@@ -18,7 +18,7 @@ export function Log({ name, many }) {
   const { status, paused, waiting, below, query, hits, at } = state.current
 
   useEffect(() => {
-    view.current = follow(box.current, name, many, state.current)
+    view.current = follow(box.current, name, many, lines, state.current)
     return view.current.close
   }, [name, many])
 
@@ -43,7 +43,7 @@ export function Log({ name, many }) {
 }
 
 // follow fills box with the log, and returns how to steer it.
-function follow(box, name, many, { status, paused, waiting, below, query, hits, at }) {
+function follow(box, name, many, first, { status, paused, waiting, below, query, hits, at }) {
   box.textContent = ''
   let queue = [] // [name, text] that wait for the next frame, or for the end of a pause
   let frame = 0

@@ -5,7 +5,6 @@ import { ask, path, names, instances, now, listeners, link } from './state.js'
 import { span, percent, size, time, lastExit, look, roughly } from './words.js'
 import { State, Acts } from './list.js'
 import { Log } from './log.js'
-import { bare } from './ansi.js'
 import { Plot } from './plot.js'
 
 const kept = 500 // events
@@ -19,7 +18,7 @@ export function Program({ name }) {
 
   useEffect(() => {
     const mine = e => e.name === name || e.program === name
-    const look = () => Promise.all([
+    const again = () => Promise.all([
       ask('GET', path(name)).then(v => { full.value = v; error.value = '' }, e => { error.value = e.message }),
       ask('GET', path(name, 'why')).then(v => { why.value = v }, () => { why.value = null }),
     ])
@@ -28,19 +27,19 @@ export function Program({ name }) {
     let fetched = null
     const early = [] // came by the stream before what was held
     const heard = e => {
-      if (e.kind.startsWith('config.')) look()
+      if (e.kind.startsWith('config.')) again()
       if (!mine(e)) return
       if (fetched) events.value = [...events.value, e].slice(-kept)
       else early.push(e)
-      look()
+      again()
     }
     listeners.add(heard)
-    look()
+    again()
     ask('GET', '/v1/events?follow=0&program=' + encodeURIComponent(name)).then(v => {
       fetched = v.at(-1)?.seq ?? 0
       events.value = [...v, ...early.filter(e => e.seq > fetched)].slice(-kept)
     }, () => { fetched = 0 })
-    const timer = setInterval(() => { if (!document.hidden && link.peek() === 'live') look() }, 5000)
+    const timer = setInterval(() => { if (!document.hidden && link.peek() === 'live') again() }, 2000)
     return () => { listeners.delete(heard); clearInterval(timer) }
   }, [name])
 
@@ -65,7 +64,7 @@ export function Program({ name }) {
       <${Usage} list=${full.value?.instances ?? []} />
     </div>
     <div class="columns">
-      <${Log} key=${name} name=${name} many=${list.length > 1} />
+      <${Log} key=${name} name=${name} many=${list.length > 1} lines=${Math.max(20, Math.ceil(500 / list.length))} />
       <div class="side">
         <${Plot} title="processor" field="cpu" names=${list.map(i => i.name)} now=${percent(total('cpu_percent'))} />
         <${Plot} title="memory" field="mem" names=${list.map(i => i.name)} now=${size(total('memory_bytes'))} />
@@ -106,8 +105,7 @@ function Why({ list, why }) {
   const told = (why ?? []).filter(w => !troubled.size || troubled.has(w.name)).slice(0, 5)
   if (told.length) {
     return html`<div class=${'why ' + tone}>${told.map(w => html`<p>${w.text}</p>
-      ${troubled.has(w.name) && w.lines?.length > 0 && html`<pre>${w.lines.map(bare).join('\n')}</pre>`}
-      ${w.do && html`<p class="dim small"><code>${w.do}</code> ${w.does}</p>`}`)}</div>`
+      ${w.do && !w.do.startsWith('tend logs') && html`<p class="dim small"><code>${w.do}</code> ${w.does}</p>`}`)}</div>`
   }
   const lines = list.map(i => ({ i, text: [i.message === i.state ? '' : i.message, i.status, lastExit(i, now.value)].filter((s, n, all) => s && all.findIndex(o => o?.includes(s)) === n).join(' · ') })).filter(l => l.text)
   if (!lines.length) return null

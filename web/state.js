@@ -141,7 +141,7 @@ let seq = 0
 let tries = 0
 
 // kinds are those of events that the daemon names; "missed" is of the stream itself.
-const kinds = ['state', 'program.added', 'program.removed', 'program.enabled', 'program.disabled', 'program.let-go', 'program.changed', 'program.warning',
+const kinds = ['state', 'program.added', 'program.removed', 'program.enabled', 'program.disabled', 'program.let-go', 'program.changed', 'program.renewed', 'program.warning', 'files.watched',
   'config.applied', 'config.rejected', 'config.rolled-back', 'daemon.started', 'daemon.stopping', 'daemon.adopted', 'daemon.warning', 'log.trouble', 'log.reopened']
 
 // connect asks for everything and then follows what happens.

@@ -26,7 +26,10 @@ import (
 
 var flagPictures = flag.String("page.pictures", "", "a folder for pictures of the page")
 
-const pageToken = "0123456789abcdef-ann"
+const (
+	pageToken  = "0123456789abcdef-ann"
+	pageReader = "0123456789abcdef-bob"
+)
 
 // TestPage goes through the page with a real browser: it logs in, sees a program die
 // and come back, follows a log, stops and starts, applies a plan, loses the daemon and
@@ -162,6 +165,14 @@ type = "task"
 	b.until(`document.querySelector('.top').lastElementChild.textContent === 'log out'`)
 	b.do(chromedp.Click(".top button:last-child"))
 	b.until(`document.querySelector('#token')`)
+
+	b.step("who may only look has no buttons")
+	b.do(chromedp.SendKeys("#token", pageReader+"\r"))
+	b.until(row("clock") + `?.textContent.includes('ready')`)
+	b.until(`document.querySelector('.link').textContent === 'live' && !document.querySelector('.act')`)
+	d.write(d.config + "\n[feed]\ncommand = \"sleep 1000\"\n")
+	b.do(chromedp.KeyEvent("p"))
+	b.until(`document.querySelector('.plan')?.textContent.includes('feed') && !document.querySelector('.plan .primary')`)
 }
 
 // TestPageOfMany: a thousand programs are shown, folded, found and sorted without a
@@ -219,7 +230,7 @@ func startPage(t *testing.T, programs string) *paged {
 		err = os.Symlink(self, filepath.Join(d.dir, "tend"))
 	}
 	if err == nil {
-		err = os.WriteFile(filepath.Join(d.dir, "tokens"), []byte("ann full "+pageToken+"\n"), 0o600)
+		err = os.WriteFile(filepath.Join(d.dir, "tokens"), []byte("ann full "+pageToken+"\nbob read "+pageReader+"\n"), 0o600)
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -3,8 +3,10 @@ package server
 import (
 	"bytes"
 	"compress/gzip"
+	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -129,6 +131,25 @@ func TestPageIsWhole(t *testing.T) {
 			if web.Open(to) == nil {
 				t.Errorf("%s refers to %s, which isn't there", name, m[1]+m[2])
 			}
+		}
+	}
+}
+
+// TestPageHears: browsers are given events by their kind only, so the page names each.
+func TestPageHears(t *testing.T) {
+	source, err := os.ReadFile("../event/event.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, source, _ = bytes.Cut(source, []byte("const ("))
+	source, _, _ = bytes.Cut(source, []byte("\n)"))
+	kinds := regexp.MustCompile(`= "(.+?)"`).FindAllSubmatch(source, -1)
+	if len(kinds) < 10 {
+		t.Fatalf("there are only %d kinds of events", len(kinds))
+	}
+	for _, m := range kinds {
+		if !bytes.Contains(web.Open("state.js").Body, fmt.Appendf(nil, "'%s'", m[1])) {
+			t.Errorf("state.js doesn't listen for %s", m[1])
 		}
 	}
 }
