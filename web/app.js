@@ -128,7 +128,7 @@ function Question() {
   </dialog>`
 }
 
-const keys = [['/', 'filter, or search the log'], ['j k', 'next, previous'], ['Enter', 'open; fold or unfold a group'], ['Esc', 'back, or clear the filter'],
+const keys = [['/', 'filter, or search the log'], ['j k', 'next, previous'], ['h l', 'fold, unfold a group'], ['Enter', 'open'], ['Esc', 'back, or clear the filter'],
   ['s x r', 'start, stop, restart'], ['p', 'the plan of a reload'], ['t', 'light or dark'], ['?', 'this']]
 
 function Help() {
@@ -143,11 +143,13 @@ function Help() {
 
 const Notes = () => html`<div class="notes" role="status" aria-live="polite">${notes.value.map(n => html`<p key=${n.id} class=${n.tone}>${n.text}</p>`)}</div>`
 
-// move goes to the next row, or the one before.
+// move goes to the next row, or the one before: its link gets the focus, so that it is
+// in sight, and is read out.
 function move(by) {
   const list = rows.peek()
   const at = list.findIndex(r => r.key === selected.peek())
   selected.value = list[Math.max(0, Math.min(list.length - 1, at < 0 ? 0 : at + by))]?.key ?? ''
+  requestAnimationFrame(() => document.querySelector('.row.selected .name a')?.focus())
 }
 
 addEventListener('keydown', e => {
@@ -161,12 +163,15 @@ addEventListener('keydown', e => {
     return
   }
   const row = here.peek() ? { name: here.peek() } : rows.peek().find(r => r.key === selected.peek())
+  const group = !here.peek() && row?.program
   const act = verb => row && access.peek().act && confirmAct(verb, row.name ?? row.program)
   const does = {
     '/': () => document.querySelector('#filter, .find')?.focus(),
     j: () => move(1), ArrowDown: !here.peek() && (() => move(1)),
     k: () => move(-1), ArrowUp: !here.peek() && (() => move(-1)),
-    Enter: !e.target.closest('button, a, summary') && row && !here.peek() && (() => (row.list ? fold(row.program, !row.shut) : open(row.name))),
+    h: group && (() => fold(group, true)), ArrowLeft: group && (() => fold(group, true)),
+    l: group && (() => fold(group, false)), ArrowRight: group && (() => fold(group, false)),
+    Enter: !e.target.closest('button, a, summary') && row && !here.peek() && (() => open(row.name ?? row.program)),
     Escape: () => { if (here.peek()) location.hash = '#/'; else { filter.value = ''; tone.value = ''; selected.value = '' } },
     s: () => act('start'), x: () => act('stop'), r: () => act('restart'),
     p: showPlan, t: turn, '?': () => { help.value = true },

@@ -1,5 +1,5 @@
 // The list of programs: live, folded, filtered, sorted, and cheap with a thousand.
-import { html, signal, computed, useComputed, useEffect, useRef } from './lib.js'
+import { html, signal, computed, useComputed } from './lib.js'
 import { access, names, instances, now, confirmAct, link } from './state.js'
 import { look, rank, span, percent, size, lastExit, count } from './words.js'
 import { Spark } from './plot.js'
@@ -62,11 +62,8 @@ export const rows = computed(() => {
 })
 
 export function List() {
-  const table = useRef(null)
-  // The selection stays in sight.
-  useEffect(() => selected.subscribe(() => requestAnimationFrame(() => table.current?.querySelector('.selected')?.scrollIntoView({ block: 'nearest' }))), [])
   const shown = rows.value
-  return html`<div class="list" role="table" aria-label="programs" aria-rowcount=${shown.length} ref=${table}>
+  return html`<div class="list" role="table" aria-label="programs" aria-rowcount=${shown.length}>
     <div class="row head" role="row">
       <${Head} by="name" /><${Head} by="state" /><span role="columnheader" class="pid">pid</span><${Head} by="up" />
       <${Head} by="restarts" right /><${Head} by="cpu" right /><${Head} by="mem" right />

@@ -76,7 +76,13 @@ type = "task"
 	b.until(fmt.Sprintf(`(r => r?.textContent.includes('ready') && +r.querySelector('.pid').textContent > 0 && +r.querySelector('.pid').textContent !== %d)(%s)`, pid, row("clock")))
 	b.pictures("list")
 
-	b.step("find it by the keyboard, and open it")
+	b.step("go through it by the keyboard, and open it")
+	b.do(chromedp.KeyEvent("jj"))
+	b.until(`document.activeElement.closest('.row.selected.group') && document.activeElement.textContent === 'queue'`)
+	b.do(chromedp.KeyEvent("h"))
+	b.until(`!` + row("queue:1"))
+	b.do(chromedp.KeyEvent("l"))
+	b.until(row("queue:1"))
 	// As a key alone: chromedp would type it as well, into what the key has led to.
 	b.until(`document.body.dispatchEvent(new KeyboardEvent('keydown', { key: '/', bubbles: true, cancelable: true })) || document.activeElement.id === 'filter'`)
 	b.do(chromedp.KeyEvent("clo"))
@@ -307,10 +313,10 @@ func openPage(t *testing.T, url string) *browser {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath("chromium"), chromedp.NoSandbox, chromedp.WindowSize(1440, 900),
 		chromedp.UserDataDir(t.TempDir()), chromedp.Flag("disable-dev-shm-usage", true))
-	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
+	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(cancel)
 	b := &browser{t: t, name: "open"}
-	ctx, cancel = chromedp.NewContext(ctx, chromedp.WithListener(func(e any) {
+	ctx, _ = chromedp.NewContext(ctx, chromedp.WithListener(func(e any) {
 		switch e := e.(type) {
 		case *runtime.EventExceptionThrown:
 			b.wrong(e.ExceptionDetails.Text + " " + e.ExceptionDetails.Exception.Description)
@@ -327,7 +333,11 @@ func openPage(t *testing.T, url string) *browser {
 			}
 		}
 	}))
-	t.Cleanup(cancel)
+	t.Cleanup(func() {
+		if err := chromedp.Cancel(ctx); err != nil { // waits until it has ended
+			t.Error(err)
+		}
+	})
 	b.ctx = ctx
 	if err := chromedp.Do(ctx, scheme("dark"), chromedp.Navigate(url)); err != nil { // the browser lives as long as this context
 		t.Fatal(err)
