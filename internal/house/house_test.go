@@ -77,6 +77,8 @@ var modules = map[string]string{
 	"golang.org/x/sys":                    "internal/proc internal/logs internal/notify internal/daemon internal/guard internal/ledger internal/doctor internal/listen cmd/tend bench internal/watch internal/cli", // system calls that the standard library lacks
 	"github.com/bmatcuk/doublestar":       "internal/conf internal/watch",                                                                                                                                          // the one checks patterns, the other looks what they match
 	"github.com/google/go-cmp":            "",
+	"github.com/chromedp/cdproto":         "",
+	"github.com/chromedp/chromedp":        "",
 	"github.com/rogpeppe/go-internal":     "",
 	"go.uber.org/goleak":                  "",
 	"pgregory.net/rapid":                  "",

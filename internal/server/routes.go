@@ -37,6 +37,7 @@ type route struct {
 	status       int // of success; 0: 200
 	events       []eventType
 	text         bool // an answer may also be text/plain
+	page         bool // of the page, and not of the API
 	serve        func(*Server, *call) error
 }
 
@@ -67,6 +68,9 @@ var (
 
 // routes is the API and its security on one page.
 var routes = []route{
+	{method: "GET", path: "/", access: open, summary: "the page", page: true, serve: (*Server).page},
+	{method: "GET", path: "/assets/{name}", access: open, summary: "a file of the page", page: true, serve: (*Server).asset},
+	{method: "GET", path: "/assets/vendor/{name}", access: open, summary: "a file of a library that the page uses", page: true, serve: (*Server).vendored},
 	{method: "GET", path: "/healthz", access: open, summary: "whether the daemon's loop works", answer: api.Health{}, serve: (*Server).health},
 	{method: "GET", path: "/v1/access", access: open, summary: "what the asker may do", answer: api.Access{}, serve: (*Server).whoAmI},
 	{method: "POST", path: "/v1/login", access: open, summary: "have a token kept in a cookie", body: api.Login{}, answer: api.Access{}, serve: (*Server).login},

@@ -99,7 +99,8 @@ func TestErrors(t *testing.T) {
 		status               int
 		kind, message        string // message is a part of it
 	}{
-		{"GET", "/", "", 404, api.KindNotFound, "unknown path /"},
+		{"GET", "/nothing", "", 404, api.KindNotFound, "unknown path /nothing"},
+		{"GET", "/assets/nothing", "", 404, api.KindNotFound, "unknown path /assets/nothing"},
 		{"GET", "/v1/programs/", "", 404, api.KindNotFound, "unknown path"},
 		{"GET", "/v1/programs/a/b", "", 404, api.KindNotFound, "unknown path"},
 		{"GET", "/v1/plan/", "", 404, api.KindNotFound, "unknown path"},
