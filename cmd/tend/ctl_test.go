@@ -162,7 +162,8 @@ func (p *peer) ctl(command []string, s ctlStep) string {
 			// How it ends, by an interrupt that may find Python anywhere, is no answer.
 			_ = cmd.Process.Kill()
 			_ = cmd.Wait()
-			return p.maskCtl(out.String())
+			until, _, _ := strings.Cut(out.String(), s.follow) // what came with it is a matter of time
+			return p.maskCtl(until + s.follow)
 		}
 		if err != nil {
 			break

@@ -599,12 +599,13 @@ type scratches struct {
 // A scratch shows what is in a pipe without taking it out: tee(2) into a pipe
 // of its own, read from there. The pipe and the buffer are made at first use.
 type scratch struct {
-	r, w  int // 0: none
-	bytes []byte
-	out   []byte
-	cooks cook
-	most  int  // how large the pipe may be when it is made; 0: as large as it is
-	held  bool // see step
+	r, w   int // 0: none
+	bytes  []byte
+	out    []byte
+	cooks  cook
+	cooked time.Time // when out was made
+	most   int       // how large the pipe may be when it is made; 0: as large as it is
+	held   bool      // see step
 
 	lost    int64 // bytes that were out of the pipe when their file refused them
 	lostMid bool  // the last of them was no line end
@@ -743,7 +744,8 @@ func readFull(fd int, p []byte) error {
 // that waits alone is made something of when nothing can come behind it, or it has
 // waited long enough.
 func (sc *scratch) cook(s *Stream, r *Recipe, p []byte, want int, at spot) (_ []byte, n int, rotate bool, err error) {
-	sc.cooks.begin(r, time.Now())
+	sc.cooked = time.Now()
+	sc.cooks.begin(r, sc.cooked)
 	sc.out, n, rotate = sc.cooks.do(sc.out[:0], p, at)
 	if n > 0 || rotate || !s.flush && !s.full() {
 		return p, n, rotate, nil
@@ -761,7 +763,13 @@ func (sc *scratch) cook(s *Stream, r *Recipe, p []byte, want int, at spot) (_ []
 
 // cookAll leaves in sc.out what is made of all of p, whatever that is.
 func (sc *scratch) cookAll(r *Recipe, p []byte, column int) {
-	sc.cooks.begin(r, time.Now())
+	sc.cookAllAt(time.Now(), r, p, column)
+}
+
+// cookAllAt is cookAll with a time for those lines that get one.
+func (sc *scratch) cookAllAt(now time.Time, r *Recipe, p []byte, column int) {
+	sc.cooked = now
+	sc.cooks.begin(r, now)
 	sc.out = sc.out[:0]
 	for at := (spot{column: column, flush: true}); len(p) > 0; {
 		var n int

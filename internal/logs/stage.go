@@ -1,11 +1,13 @@
 package logs
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -64,6 +66,7 @@ type slot struct {
 	ino    uint64 // of the file
 	recipe *Recipe
 	path   string
+	cooked time.Time // when they were cooked, which their lines say
 }
 
 func (s slot) encode() []byte {
@@ -75,7 +78,8 @@ func (s slot) encode() []byte {
 	}
 	b = binary.LittleEndian.AppendUint16(b, uint16(len(recipe)))
 	b = binary.LittleEndian.AppendUint16(b, uint16(len(s.path)))
-	return append(append(b, s.path...), recipe...)
+	b = append(append(b, s.path...), recipe...)
+	return binary.LittleEndian.AppendUint64(b, uint64(s.cooked.UnixNano()))
 }
 
 func decodeSlot(b []byte) (s slot, ok bool) {
@@ -94,6 +98,9 @@ func decodeSlot(b []byte) (s slot, ok bool) {
 		s.recipe = new(Recipe)
 		if len(b) < 20+n+m || json.Unmarshal(b[20+n:20+n+m], s.recipe) != nil {
 			return slot{}, false
+		}
+		if rest := b[20+n+m:]; len(rest) >= 8 {
+			s.cooked = time.Unix(0, int64(binary.LittleEndian.Uint64(rest)))
 		}
 	}
 	return s, true
@@ -165,11 +172,20 @@ func (c *Capture) finish(ss *stages, st *stage) error {
 		at.size = size // it is another file by now, or was cut: that can't hold these bytes
 	}
 	if at.recipe != nil {
-		sc.cookAll(at.recipe, p, f.column(at.size, at.recipe.MaxLine))
+		cooked := time.Now()
+		if age := cooked.Sub(at.cooked); 0 <= age && age < 24*time.Hour { // else a version wrote it that knew no time
+			cooked = at.cooked
+		}
+		sc.cookAllAt(cooked, at.recipe, p, f.column(at.size, at.recipe.MaxLine))
 		p = sc.out
 	}
 	if size >= at.size+int64(len(p)) {
 		return nil
+	}
+	// Who reads along may have what was written: it stays, and the rest follows.
+	written := make([]byte, size-at.size)
+	if n, err := unix.Pread(f.fd, written, at.size); err == nil && n == len(written) && bytes.HasPrefix(p, written) {
+		return f.write(p[n:], size, 0)
 	}
 	if err := unix.Ftruncate(f.fd, at.size); err != nil {
 		return err
@@ -266,7 +282,10 @@ func (ss *stages) carry(c *Capture, st *stage, f *file, s *Stream, o *Options, s
 	if err := unix.Fstat(f.fd, &now); err != nil {
 		return 0, false, f.writeError(err)
 	}
-	note := slot{size: size, ino: now.Ino, recipe: o.Recipe, path: f.path}.encode()
+	if o.Tap != nil {
+		sc.cooked = time.Now() // what was cooked is so again, of what the tap leaves
+	}
+	note := slot{size: size, ino: now.Ino, recipe: o.Recipe, path: f.path, cooked: sc.cooked}.encode()
 	if _, err := ss.journal.WriteAt(note, int64(st.number)*slotBytes); err != nil {
 		return 0, false, fmt.Errorf("cannot note where output goes: %w", err)
 	}
@@ -292,7 +311,7 @@ func (ss *stages) carry(c *Capture, st *stage, f *file, s *Stream, o *Options, s
 	}
 	if o.Recipe != nil {
 		if o.Tap != nil || moved < n {
-			sc.cookAll(o.Recipe, p, column)
+			sc.cookAllAt(sc.cooked, o.Recipe, p, column)
 		}
 		p = sc.out
 	}

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,9 +18,10 @@ import (
 // whether it had been written in whole, in part, or not at all.
 func TestFinish(t *testing.T) {
 	const before, staged = "2026-01-01T00:00:00.000Z earlier\n", "one\ntwo\nth"
+	when := time.Now().Add(-time.Hour) // what has been read of them stays as it is, the time too
 	stamped := func(s string) string {
 		sc := new(scratch)
-		sc.cookAll(&Recipe{Timestamp: true}, []byte(s), 0)
+		sc.cookAllAt(when, &Recipe{Timestamp: true}, []byte(s), 0)
 		return string(sc.out)
 	}
 	for _, test := range []struct {
@@ -64,7 +66,7 @@ func TestFinish(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			note := slot{size: int64(len(before)), ino: st.Ino, recipe: &Recipe{Timestamp: true}, path: path}.encode()
+			note := slot{size: int64(len(before)), ino: st.Ino, recipe: &Recipe{Timestamp: true}, path: path, cooked: when}.encode()
 			if _, err := journal.WriteAt(note, 2*slotBytes); err != nil {
 				t.Fatal(err)
 			}
@@ -80,7 +82,7 @@ func TestFinish(t *testing.T) {
 				t.Fatal(err)
 			}
 			rest, ok := bytes.CutPrefix(got, []byte(before))
-			if !ok || !regexp.MustCompile(`^\S+ one\n\S+ two\n\S+ th$`).Match(rest) {
+			if !ok || string(rest) != stamped(staged) || !regexp.MustCompile(`^\S+ one\n\S+ two\n\S+ th$`).Match(rest) {
 				t.Fatalf("the file is %q", got)
 			}
 			if n, _ := unix.IoctlGetInt(p[0], unix.TIOCINQ); n != 0 {
@@ -147,7 +149,7 @@ func TestStagesAreKept(t *testing.T) {
 }
 
 func TestSlot(t *testing.T) {
-	for _, s := range []slot{{1, 2, &Recipe{JSON: true, MaxLine: 1000, Source: Source{Program: "web"}}, "/a"}, {1 << 40, 1 << 60, nil, "/" + strings.Repeat("x", 4000)}} {
+	for _, s := range []slot{{1, 2, &Recipe{JSON: true, MaxLine: 1000, Source: Source{Program: "web"}}, "/a", time.Unix(0, 5)}, {1 << 40, 1 << 60, nil, "/" + strings.Repeat("x", 4000), time.Time{}}} {
 		if got, ok := decodeSlot(s.encode()); !ok || !reflect.DeepEqual(got, s) {
 			t.Errorf("%+v comes back as %+v", s, got)
 		}
