@@ -45,6 +45,7 @@ func TestRate(t *testing.T) {
 		last = i
 	}
 	good := seen.next(t)
+	got = whole(t, path, 0)
 	if good.Err != nil || !good.Limited || good.Dropped != c.Stats().Dropped || int(good.Dropped)+len(got) < len(lines(0, n)) {
 		t.Errorf("notice: %+v, of %d bytes %d are there", good, len(lines(0, n)), len(got))
 	}
