@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -174,16 +175,28 @@ const (
 	daemonPIDFile = "daemon.pid"
 )
 
+// lockTime is how long a lock is waited for whose holder says no pid.
+const lockTime = 3 * time.Second
+
 func takeLock(state string) (*lock, error) {
 	path := filepath.Join(state, "lock")
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_CLOEXEC, 0o644)
 	if err != nil {
 		return nil, hinted{fmt.Errorf("cannot use the state folder: %w", err), "name another one with --state"}
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	// One that has no pid in its file is at its end, or its beginning: both are short.
+	var pid []byte
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	for end := time.Now().Add(lockTime); err == syscall.EWOULDBLOCK && time.Now().Before(end); {
+		if pid, _ = os.ReadFile(filepath.Join(state, mainPIDFile)); len(pid) > 0 {
+			break
+		}
+		time.Sleep(lockTime / 100)
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	}
+	if err != nil {
 		f.Close()
 		if err == syscall.EWOULDBLOCK {
-			pid, _ := os.ReadFile(filepath.Join(state, mainPIDFile))
 			return nil, hinted{fmt.Errorf("another tend (pid %s) guards %s", strings.TrimSpace(string(pid)), state),
 				"tend status shows what it runs, tend reload applies changed files; another state folder is named with --state"}
 		}
