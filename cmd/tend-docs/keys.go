@@ -28,7 +28,7 @@ func keys(schema []byte) []byte {
 	for _, k := range daemonKeys(schema) {
 		row(&b, code(k.key), k.value, daemonDefaults[k.key], k.doc)
 	}
-	fmt.Fprintf(&b, laterIntro, list(spec.Later), list(spec.LaterDaemon))
+	fmt.Fprintf(&b, laterIntro, list(spec.Later))
 	return b.Bytes()
 }
 
@@ -66,8 +66,6 @@ const laterIntro = `
 These keys are planned and refused by name until they do something, so that nobody believes them to be in force.
 
 Of a program: %s.
-
-Of ` + "`[tend]`" + `: %s.
 `
 
 func row(b *bytes.Buffer, cells ...string) {

@@ -713,9 +713,6 @@ func (l *load) example(table string) string {
 func (l *load) unknownSetting(src *source, e entry) {
 	hint := ""
 	switch {
-	case spec.IsLater(spec.LaterDaemon, e.key):
-		l.sayAt(src, e.at, Error, "tend", e.key, "drop it: it would not be in force", "%s is not yet known to this version", e.key)
-		return
 	case e.key == "log":
 		l.sayAt(src, e.val, Error, "tend", e.key, "write log.level = …", "log is a table")
 		return

@@ -214,9 +214,6 @@ var Later = []string{
 	"limits.memory", "limits.cpu", "limits.pids", "capabilities", "read_only", "read_write",
 }
 
-// LaterDaemon are keys of [tend] of the contract that aren't known yet.
-var LaterDaemon = []string{}
-
 var byKey = func() map[string]*Field {
 	m := make(map[string]*Field, len(Fields))
 	for _, f := range Fields {
