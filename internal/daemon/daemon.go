@@ -619,6 +619,7 @@ func (d *Daemon) step(in engine.Input) {
 	case engine.Desired, engine.Act, engine.Shutdown:
 		d.unswept = true
 	}
+	d.openAwaited(out.Do)
 	d.put(out.Save)
 	d.tell(out.Say...)
 	if len(out.Do)+len(out.Answer) > 0 {

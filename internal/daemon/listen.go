@@ -125,11 +125,13 @@ func (d *Daemon) handOver(a *proc.Attempt, p *spec.Program, account *proc.Accoun
 	})
 	a.Env = append(a.Env, "LISTEN_FDS="+strconv.Itoa(len(fds)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
 	a.OwnPID = append(a.OwnPID, "LISTEN_PID")
-	return func() {
-		for _, fd := range fds {
-			unix.Close(fd)
-		}
-	}, nil
+	return func() { closeAll(fds) }, nil
+}
+
+func closeAll(fds []int) {
+	for _, fd := range fds {
+		unix.Close(fd)
+	}
 }
 
 // sweepListening closes the sockets that no program wants any more: of those that
@@ -158,6 +160,23 @@ func (d *Daemon) sweepListening() {
 // watched while they run; the others wait for their first.
 const forIdleness = 1 << 63
 
+// openAwaited opens the sockets at which a first connection is about to be looked
+// for, before anybody hears that their program waits for it: whoever hears it may
+// connect. A socket whose address has to be asked for is left to lookForDemand,
+// which the loop doesn't wait for, and so is an error.
+func (d *Daemon) openAwaited(effects []engine.Effect) {
+	for _, f := range effects {
+		w, ok := f.(engine.Watch)
+		if !ok || !w.For.Demand || slices.ContainsFunc(addressesOf(w.Spec), listen.Address.Remote) {
+			continue
+		}
+		if account, err := lookup(w.Spec); err == nil {
+			fds, _ := d.takeListening(w.Spec, account)
+			closeAll(fds)
+		}
+	}
+}
+
 // lookForDemand looks from now on for the first connection to an instance, or not
 // any more.
 func (d *Daemon) lookForDemand(f engine.Watch) {
@@ -175,9 +194,7 @@ func (d *Daemon) lookForDemand(f engine.Watch) {
 		if err == nil {
 			fds, err = d.takeListening(f.Spec, account)
 		}
-		for _, fd := range fds {
-			unix.Close(fd)
-		}
+		closeAll(fds)
 		d.post(func() {
 			if !d.demanded[f.ID] {
 				d.unswept = true // it may have been opened in vain

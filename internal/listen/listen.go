@@ -7,11 +7,13 @@
 package listen
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -28,6 +30,19 @@ type Address struct {
 
 // String returns a in the form that [Parse] takes.
 func (a Address) String() string { return a.Network + " " + a.Place }
+
+// Remote reports whether a name server may have to be asked where a is.
+func (a Address) Remote() bool {
+	if a.Network != "tcp" {
+		return false
+	}
+	host, _, err := net.SplitHostPort(a.Place)
+	if host == "" || host == "localhost" { // which is in the file of hosts
+		return false
+	}
+	_, parseErr := netip.ParseAddr(host)
+	return err != nil || parseErr != nil
+}
 
 // Parse returns the address that was written by String.
 func Parse(s string) (a Address, ok bool) {
@@ -82,7 +97,7 @@ type Table struct {
 	drop   func(name string)
 	demand func(id uint64)
 
-	mu   sync.Mutex // also held while a socket is opened: two who want one get the same
+	mu   sync.Mutex // also held while a socket is opened, but not while its name is asked for: two who want one get the same
 	open map[Address]*listener
 	wait waiting
 }
@@ -106,6 +121,10 @@ func New(keep func(name string, fd int), drop func(name string), demand func(id 
 // Take returns copies of the sockets at the given addresses, which are the
 // caller's. Those that aren't open are opened, by an *[Error] where that fails.
 func (t *Table) Take(addresses []Address, o Owner) (fds []int, err error) {
+	found, err := t.lookUp(addresses)
+	if err != nil {
+		return nil, err
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	defer func() {
@@ -115,7 +134,7 @@ func (t *Table) Take(addresses []Address, o Owner) (fds []int, err error) {
 		}
 	}()
 	for _, a := range addresses {
-		l, err := t.listener(a, o)
+		l, err := t.listener(a, found[a], o)
 		if err != nil {
 			return fds, err
 		}
@@ -128,14 +147,40 @@ func (t *Table) Take(addresses []Address, o Owner) (fds []int, err error) {
 	return fds, nil
 }
 
+// lookUp returns where those of the addresses are that have to be asked for and
+// aren't open. A name server that doesn't answer keeps nobody else from the table.
+func (t *Table) lookUp(addresses []Address) (found map[Address]string, err error) {
+	for _, a := range addresses {
+		if !a.Remote() {
+			continue
+		}
+		t.mu.Lock()
+		open := t.open[a] != nil
+		t.mu.Unlock()
+		if open {
+			continue
+		}
+		at, err := net.ResolveTCPAddr(a.Network, a.Place)
+		if err != nil {
+			return nil, &Error{Address: a, Err: err}
+		}
+		if found == nil {
+			found = make(map[Address]string)
+		}
+		found[a] = at.String()
+	}
+	return found, nil
+}
+
 func closeAll(fds []int) {
 	for _, fd := range fds {
 		unix.Close(fd)
 	}
 }
 
-// listener returns the socket at a, which it opens unless it is. t.mu is held.
-func (t *Table) listener(a Address, o Owner) (*listener, error) {
+// listener returns the socket at a, which it opens unless it is: at the place that
+// was found for it, if any. t.mu is held.
+func (t *Table) listener(a Address, found string, o Owner) (*listener, error) {
 	l := t.open[a]
 	if l != nil && a.Network == "unix" && l.file != fileAt(a.Place) {
 		t.close(a) // somebody has removed the file: nobody can connect any more
@@ -143,7 +188,7 @@ func (t *Table) listener(a Address, o Owner) (*listener, error) {
 	}
 	if l == nil {
 		var err error
-		if l, err = openAt(a); err != nil {
+		if l, err = openAt(a, cmp.Or(found, a.Place)); err != nil {
 			return nil, err
 		}
 		t.open[a] = l
@@ -167,8 +212,8 @@ func (o Owner) apply(path string) error {
 	return os.Chmod(path, o.Mode.Perm())
 }
 
-// openAt opens a socket.
-func openAt(a Address) (*listener, error) {
+// openAt opens a socket for a, at a place that needs no name server.
+func openAt(a Address, place string) (*listener, error) {
 	if a.Network == "unix" {
 		if err := vacate(a); err != nil {
 			return nil, err
@@ -182,7 +227,7 @@ func openAt(a Address) (*listener, error) {
 		return err
 	}}
 	config.SetMultipathTCP(false) // which programs don't expect
-	nl, err := config.Listen(context.Background(), a.Network, a.Place)
+	nl, err := config.Listen(context.Background(), a.Network, place)
 	if err != nil {
 		return nil, &Error{Address: a, Err: err}
 	}

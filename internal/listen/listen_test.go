@@ -1,6 +1,7 @@
 package listen
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -176,6 +178,34 @@ func TestTrouble(t *testing.T) {
 	fd := w.take(stale)
 	w.dial(stale)
 	unix.Close(w.accept(fd))
+}
+
+// TestSlowName: a name server that doesn't answer keeps no one else from the table.
+func TestSlowName(t *testing.T) {
+	w := open(t)
+	asked, answer := make(chan struct{}), make(chan struct{})
+	was := net.DefaultResolver
+	defer func() { net.DefaultResolver = was }()
+	once := sync.OnceFunc(func() { close(asked) })
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		once()
+		<-answer
+		return nil, errors.New("nobody is there")
+	}}
+	named := Address{"tcp", "tend.invalid.:80"}
+	failed := make(chan error)
+	go func() {
+		_, err := w.Take([]Address{named}, nobody)
+		failed <- err
+	}()
+	<-asked
+	w.take(tcp(t, "localhost"))
+	w.Retain(func(Address) bool { return false })
+	close(answer)
+	var e *Error
+	if err := <-failed; !errors.As(err, &e) || e.Address != named {
+		t.Errorf("%v", err)
+	}
 }
 
 // TestAwait: each who waits is told once, and only of sockets of its own.
