@@ -11,8 +11,8 @@ import (
 	"tend/api"
 )
 
-// lingers is how long down waits for the daemon's process after its socket has
-// closed: all programs are gone by then, it only has to exit.
+// lingers is how long down waits for the daemon's process after the last event: all
+// programs are gone by then, it only has to exit.
 const lingers = 5 * time.Second
 
 func (a *app) downCommand() *cobra.Command {
@@ -86,12 +86,19 @@ func (a *app) down(ctx context.Context, now bool) error {
 			return err
 		}
 	}
-	if _, err := c.Daemon(ctx); err == nil {
+	// It answers to its end, which in another pid namespace is all that is seen of it.
+	end := time.Now().Add(lingers)
+	gone := p.wait(lingers)
+	_, err = c.Daemon(ctx)
+	for ; err == nil && time.Now().Before(end); _, err = c.Daemon(ctx) {
+		time.Sleep(20 * time.Millisecond)
+	}
+	if err == nil {
 		return &failure{exitFailed, "the daemon still answers", "see what keeps it: tend status; kill it all: tend down --now"}
 	} else if e := (*api.Error)(nil); errors.As(err, &e) && e.Kind != api.KindUnavailable {
 		return err
 	}
-	if !p.wait(lingers) {
+	if !gone {
 		return &failure{exitFailed, fmt.Sprintf("the daemon's process %d is still there", d.PID), "see what it does: ps -p " + fmt.Sprint(d.PID)}
 	}
 	fmt.Fprintln(a.out, a.out.paint(green, "✓")+" all is stopped")

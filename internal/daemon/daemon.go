@@ -20,6 +20,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -124,6 +125,7 @@ type Daemon struct {
 	exit   *int      // the status to end with, once known
 	leave  bool      // end at once and leave the programs running
 	again  bool      // begin anew when everything is stopped
+	over   bool      // the loop has ended
 	asked  bool      // a stop signal has come
 	cmds   map[uint64]chan<- engine.Answer
 	cmdSeq uint64
@@ -706,6 +708,7 @@ func (d *Daemon) ready(err error) {
 // end lets go of everything and returns the exit status. Programs that still
 // run are left running.
 func (d *Daemon) end() int {
+	d.over = true
 	status := 0
 	if d.exit != nil {
 		status = *d.exit
@@ -770,19 +773,8 @@ func (d *Daemon) close() {
 		d.watcher.close()
 	}
 	d.closeFiles()
-	d.wire.close()
-	if d.remote != nil {
-		d.remote.close()
-	}
+	d.hangUp()
 	d.ears.close()
-	if d.server != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		d.server.Shutdown(ctx)
-		cancel()
-		if !d.again || d.guard == nil { // the guard keeps it for the next one
-			os.Remove(d.place.socket()) // it is ours as long as the lock is
-		}
-	}
 	if d.idleTimer != nil {
 		d.idleTimer.Stop()
 	}
@@ -833,6 +825,38 @@ func (d *Daemon) close() {
 	d.main.close()
 	if d.say != nil {
 		d.say.close()
+	}
+}
+
+// hangUp ends the talk with clients. What they have asked is answered meanwhile,
+// as far as that takes no time: the loop is over, but here is its place.
+func (d *Daemon) hangUp() {
+	if d.remote != nil {
+		d.remote.close()
+	}
+	d.refuseWaiting("tend is ending", "tend run starts it again")
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		var both sync.WaitGroup
+		both.Go(d.wire.close)
+		if d.server != nil {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			defer cancel()
+			d.server.Shutdown(ctx)
+		}
+		both.Wait()
+	}()
+	for hungUp := false; !hungUp; {
+		select {
+		case <-d.inbox.wake:
+			d.takeMail()
+		case <-done:
+			hungUp = true
+		}
+	}
+	if d.server != nil && (!d.again || d.guard == nil) { // the guard keeps it for the next one
+		os.Remove(d.place.socket()) // it is ours as long as the lock is
 	}
 }
 

@@ -269,9 +269,16 @@ func (d *Daemon) begin() error {
 
 func (d *Daemon) guardHandler() guard.Handler {
 	return guard.Handler{
-		Signal: func(s syscall.Signal) { d.post(func() { d.onSignal(s) }) },
-		Ended:  func(e guard.End) { d.post(func() { d.onGuardEnd(e) }) },
-		Gone:   func() { d.post(d.onGuardGone) },
+		Signal: func(s syscall.Signal, no uint64) {
+			d.post(func() {
+				if !d.over { // else it is for the next daemon, if there is one
+					d.onSignal(s)
+					d.guard.Heard(no)
+				}
+			})
+		},
+		Ended: func(e guard.End) { d.post(func() { d.onGuardEnd(e) }) },
+		Gone:  func() { d.post(d.onGuardGone) },
 	}
 }
 

@@ -155,10 +155,7 @@ func (d *Daemon) upgrade(binary *os.File, path string) {
 		return
 	}
 	d.post(func() {
-		for id, c := range d.cmds { // they are carried out, and who waits for them is told to look
-			delete(d.cmds, id)
-			c <- engine.Answer{Cmd: id, Refused: &engine.Refusal{Message: "tend is being upgraded; what was begun goes on", Hint: "see how it is: tend status"}}
-		}
+		d.refuseWaiting("tend is being upgraded; what was begun goes on", "see how it is: tend status")
 	})
 	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
 	d.server.Shutdown(ctx)
@@ -179,6 +176,15 @@ func (d *Daemon) upgrade(binary *os.File, path string) {
 	f.Close()
 	away.Close() // which may be nil
 	binary.Close()
+}
+
+// refuseWaiting tells who waits for the results of commands that they aren't waited
+// for any more.
+func (d *Daemon) refuseWaiting(message, hint string) {
+	for id, c := range d.cmds {
+		delete(d.cmds, id)
+		c <- engine.Answer{Cmd: id, Refused: &engine.Refusal{Message: message, Hint: hint}}
+	}
 }
 
 // upgradeFailed goes on as before.

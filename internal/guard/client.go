@@ -14,6 +14,7 @@ type Client struct {
 	link *link
 	fd   int
 	held chan struct{} // closed when nothing comes any more, see Hold
+	last uint64        // the number of the latest signal; the listener's
 
 	// Kept are the descriptors that the guard has held for this daemon, by name.
 	// They are the daemon's now, and the guard holds them on.
@@ -27,7 +28,9 @@ type Client struct {
 // A Handler takes what the guard tells. Its functions are called in order, from
 // one goroutine, and must not block.
 type Handler struct {
-	Signal func(syscall.Signal)
+	// Signal is told of a signal and its number. The next daemon is told of it as
+	// well, unless Heard is called.
+	Signal func(s syscall.Signal, no uint64)
 	Ended  func(End)
 	Gone   func() // the guard is dead; nothing comes any more
 }
@@ -101,8 +104,10 @@ func (c *Client) listen(h Handler) {
 			return
 		case "signal":
 			var n int
-			if _, err := fmt.Sscan(rest, &n); err == nil {
-				h.Signal(syscall.Signal(n))
+			var no uint64
+			if got, _ := fmt.Sscan(rest, &n, &no); got > 0 && (no == 0 || no > c.last) { // 0: of an earlier version's guard
+				c.last = max(c.last, no)
+				h.Signal(syscall.Signal(n), no)
 			}
 		case "ended":
 			if e, err := decodeEnd(rest); err == nil {
@@ -128,6 +133,10 @@ func (c *Client) Keep(name string, fd int) error {
 
 // Drop lets the guard close what it holds under a name.
 func (c *Client) Drop(name string) { c.link.send("drop " + name) } // without a guard nothing is held
+
+// Heard tells the guard that what the signals up to that number ask for is done, or
+// put aside.
+func (c *Client) Heard(no uint64) { c.link.send(fmt.Sprintf("heard %d", no)) } // without a guard nobody remembers
 
 // Taken tells the guard that the end with that number is put aside.
 func (c *Client) Taken(no uint64) { c.link.send(fmt.Sprintf("taken %d", no)) } // without a guard nothing is remembered

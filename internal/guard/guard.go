@@ -14,7 +14,8 @@
 //     children. It reaps them, and remembers how they ended until a daemon says
 //     that it has put that aside;
 //   - passes signals on, as messages, so that none comes too early and none is
-//     merged with another one;
+//     merged with another one, and again to the next daemon those that one hasn't
+//     heard before its end;
 //   - ends with the daemon when that has said goodbye, with its exit status, and
 //     starts it anew when that is what it has asked for.
 //
@@ -101,18 +102,27 @@ type guard struct {
 	ends   []End
 	lastNo uint64
 
+	lastSignal uint64
+
 	daemon  int // pid; 0: none lives
 	link    *link
 	inbox   chan incoming
-	silent  bool             // its socket has been read to its end
-	held    []syscall.Signal // that came when no daemon was there to hear
-	hello   bool             // it hears
-	wasUp   bool             // some daemon was ready once
+	silent  bool   // its socket has been read to its end
+	held    []sent // signals that came when no daemon was there to hear
+	told    []sent // those that a daemon was told, and hasn't said that it has heard
+	hello   bool   // it hears
+	wasUp   bool   // some daemon was ready once
 	bye     bool
 	again   bool // it ends to be started anew
 	started time.Time
 	deaths  int // in a row
 	died    string
+}
+
+// sent is a signal with its number, by which it is known who has heard it.
+type sent struct {
+	no     uint64
+	signal syscall.Signal
 }
 
 // incoming is a message of the daemon, or the end of its socket.
@@ -173,7 +183,8 @@ func (g *guard) run(signals <-chan os.Signal) int {
 			}
 		case s := <-signals:
 			if s != unix.SIGCHLD {
-				g.held = append(g.held, s.(syscall.Signal))
+				g.lastSignal++
+				g.held = append(g.held, sent{g.lastSignal, s.(syscall.Signal)})
 				g.pass()
 				break
 			}
@@ -351,9 +362,9 @@ func (g *guard) pass() {
 		return
 	}
 	for _, s := range g.held {
-		g.link.post(fmt.Sprintf("signal %d", int(s)))
+		g.link.post(fmt.Sprintf("signal %d %d", int(s.signal), s.no))
 	}
-	g.held = nil
+	g.told, g.held = append(g.told, g.held...), nil
 }
 
 // onMessage does what the daemon asks for.
@@ -369,6 +380,10 @@ func (g *guard) onMessage(text string, fd int) {
 		}
 	case "ready":
 		g.wasUp = true
+	case "heard":
+		var no uint64
+		fmt.Sscan(rest, &no)
+		g.told = slices.DeleteFunc(g.told, func(s sent) bool { return s.no <= no })
 	case "hold":
 		g.hello = false
 		g.link.post("holding")
@@ -428,6 +443,7 @@ func (g *guard) greet() {
 	g.link.post("begin " + g.died)
 	g.died = ""
 	g.hello = true
+	g.held, g.told = append(g.told, g.held...), nil // it knows those that it has heard already
 	g.pass()
 }
 

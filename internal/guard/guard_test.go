@@ -45,9 +45,10 @@ func daemon(dir, _ string) int {
 	if err != nil {
 		panic(err)
 	}
-	signals, ends, gone := make(chan syscall.Signal, 10), make(chan End, 10), make(chan bool, 1)
+	signals, ends, gone := make(chan sent, 10), make(chan End, 10), make(chan bool, 1)
+	onSignal := func(s syscall.Signal, no uint64) { signals <- sent{no, s} }
 	c, err := Dial(fd, Handler{
-		Signal: func(s syscall.Signal) { signals <- s },
+		Signal: onSignal,
 		Ended:  func(e End) { ends <- e },
 		Gone:   func() { gone <- true },
 	})
@@ -92,7 +93,11 @@ func daemon(dir, _ string) int {
 			}
 			tell("child %d", cmd.Process.Pid)
 		case "signal":
-			tell("signal %d", int(<-signals))
+			s := <-signals
+			tell("signal %d", int(s.signal))
+			if arg != "unheard" {
+				c.Heard(s.no)
+			}
 		case "end":
 			e := <-ends
 			tell("ended: %v pid %d", e, e.PID)
@@ -116,7 +121,7 @@ func daemon(dir, _ string) int {
 			c.Hold()
 			tell("held")
 			tell("signals while held: %d", len(signals))
-			if err := c.Resume(Handler{Signal: func(s syscall.Signal) { signals <- s }, Ended: func(End) {}, Gone: func() {}}); err != nil {
+			if err := c.Resume(Handler{Signal: onSignal, Ended: func(End) {}, Gone: func() {}}); err != nil {
 				panic(err)
 			}
 		case "gone":
@@ -273,6 +278,24 @@ func TestSignals(t *testing.T) {
 	}
 }
 
+// TestUnheard: a signal that a daemon has not said to have heard before its end is
+// for the next one, whether it has died or begins anew, and is told it once.
+func TestUnheard(t *testing.T) {
+	line, guard, _ := play(t, "ready\nsignal unheard\nhold\nsay quiet\nagain 0\nready\nsignal unheard\ndie\nsignal\ndie\nbye 0\n")
+	expect(t, line(), `life pid %d died "" kept []`)
+	guard.Process.Signal(unix.SIGTERM)
+	expect(t, line(), "signal 15")
+	expect(t, line(), "held")
+	expect(t, line(), "signals while held: 0")
+	expect(t, line(), "quiet")
+	expect(t, line(), `life pid %d died "" kept []`)
+	expect(t, line(), "signal 15")
+	expect(t, line(), `life pid %d died "signal KILL" kept []`)
+	expect(t, line(), "signal 15")
+	expect(t, line(), `life pid %d died "signal KILL" kept []`)
+	guard.Wait()
+}
+
 // TestFirst: a daemon that ends before it was ready isn't started again: it has
 // said why.
 func TestFirst(t *testing.T) {
@@ -345,7 +368,7 @@ func TestHearsOut(t *testing.T) {
 	}
 	defer unix.Close(pair[1])
 	g := &guard{kept: make(map[string]int), inbox: make(chan incoming), link: newLink(pair[0])}
-	g.held = []syscall.Signal{unix.SIGHUP}
+	g.held = []sent{{1, unix.SIGHUP}}
 	for _, text := range []string{"hello", "ready", "bye"} {
 		if err := unix.Sendmsg(pair[1], []byte(text), nil, nil, 0); err != nil {
 			t.Fatal(err)
