@@ -64,7 +64,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("TEND_SOCKET", filepath.Join(env.WorkDir, ".tend", "tend.sock"))
-			env.Values[cursorKey{}] = new(cursor)
+			env.Values[cursorKey{}] = &cursor{lives: make(map[time.Time]bool)}
 			shown := &terminal{env: slices.Clone(env.Vars)}
 			env.Values[terminalKey{}] = shown
 			// A script that fails must leave nothing running.
@@ -134,11 +134,25 @@ func scripts(t *testing.T) []string {
 
 type cursorKey struct{}
 
-// cursor is the last event that a script has seen, of the daemon with that pid:
-// each one numbers its own.
+// cursor is the last event that a script has seen. A daemon that begins anew
+// numbers its events from the first one on; by when it has started it is known
+// whether it is another one.
 type cursor struct {
-	daemon int
-	seq    uint64
+	seq   uint64
+	lives map[time.Time]bool
+}
+
+// isNew reports whether e has not been seen before, and moves the cursor there.
+func (c *cursor) isNew(e api.Event) bool {
+	if e.Kind == "daemon.started" && !c.lives[e.At] {
+		c.lives[e.At] = true
+		c.seq = min(c.seq, e.Seq-1)
+	}
+	if e.Seq <= c.seq {
+		return false
+	}
+	c.seq = e.Seq
+	return true
 }
 
 func client(ts *testscript.TestScript) *api.Client { return api.Dial(ts.Getenv("TEND_SOCKET")) }
@@ -158,10 +172,7 @@ func cmdEvent(ts *testscript.TestScript, neg bool, args []string) {
 	defer cancel()
 	var seen []string
 	for {
-		if d, err := client(ts).Daemon(ctx); err == nil && d.PID != cursor.daemon {
-			cursor.daemon, cursor.seq = d.PID, 0
-		}
-		for e, err := range client(ts).Events(ctx, cursor.seq, true) {
+		for e, err := range client(ts).Events(ctx, 0, true) {
 			if errors.As(err, new(api.Missed)) {
 				continue // of a daemon that has died
 			}
@@ -171,7 +182,9 @@ func cmdEvent(ts *testscript.TestScript, neg bool, args []string) {
 				}
 				break
 			}
-			cursor.seq = e.Seq
+			if !cursor.isNew(e) {
+				continue
+			}
 			name := e.Name
 			if name == "" {
 				name = e.Program
