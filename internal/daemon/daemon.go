@@ -831,21 +831,24 @@ func (d *Daemon) close() {
 // hangUp ends the talk with clients. What they have asked is answered meanwhile,
 // as far as that takes no time: the loop is over, but here is its place.
 func (d *Daemon) hangUp() {
-	if d.remote != nil {
-		d.remote.close()
-	}
 	d.refuseWaiting("tend is ending", "tend run starts it again")
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		var both sync.WaitGroup
-		both.Go(d.wire.close)
-		if d.server != nil {
+	var all sync.WaitGroup
+	all.Go(d.wire.close)
+	if d.remote != nil {
+		away := d.remote.close()
+		all.Go(func() { <-away })
+	}
+	if d.server != nil {
+		all.Go(func() {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			defer cancel()
 			d.server.Shutdown(ctx)
-		}
-		both.Wait()
+		})
+	}
+	done := make(chan struct{})
+	go func() {
+		all.Wait()
+		close(done)
 	}()
 	for hungUp := false; !hungUp; {
 		select {

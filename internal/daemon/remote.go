@@ -155,14 +155,18 @@ func (d *Daemon) serveOn(f *os.File, s spec.Daemon) *remote {
 	return r
 }
 
-// close ends it, and what is under way on it.
-func (r *remote) close() {
+// close ends it. Streams end at once, answers under way have a moment: done is
+// closed after that.
+func (r *remote) close() (done <-chan struct{}) {
 	r.listener.Close()
-	go func() { // streams end at once, answers have a moment
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		r.server.Shutdown(ctx)
 	}()
+	return over
 }
 
 // socket returns a descriptor of the listening socket, nil if there can't be one.
