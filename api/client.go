@@ -24,6 +24,10 @@ import (
 // socket: there is no such file, or nobody listens on it any more.
 var ErrNoDaemon = errors.New("no daemon answers")
 
+// ErrEnded is wrapped by errors of a [Client] when the daemon has ended before it
+// had answered. What was asked for may have been begun, or not.
+var ErrEnded = errors.New("the daemon ended before it had answered")
+
 // Missed is an error that doesn't end a stream: N events before the next one
 // are no longer held by the daemon.
 type Missed struct{ N uint64 }
@@ -388,6 +392,8 @@ func (c *Client) explain(err error) error {
 		return fmt.Errorf("%w on %s: %w", ErrNoDaemon, c.socket, err)
 	case errors.Is(err, syscall.EAGAIN):
 		return fmt.Errorf("cannot reach the daemon: too many others wait for it on %s: %w", c.socket, err)
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return fmt.Errorf("%w: %w", ErrEnded, err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("the daemon on %s did not answer in time: %w", c.socket, err)
 	case errors.Is(err, context.Canceled):

@@ -322,6 +322,9 @@ func (a *app) report(err error) int {
 		return exitFailed
 	}
 	hint := ""
+	if errors.Is(err, api.ErrEnded) {
+		hint = "what was asked for may have been begun: see how things are: tend status"
+	}
 	if h := (interface{ Hint() string })(nil); errors.As(err, &h) {
 		hint = h.Hint()
 	}
