@@ -187,6 +187,9 @@ func (d *Daemon) restore(past remembered, set *spec.Set) {
 		}
 	}
 	for i, ev := range facts {
+		if end, ok := ev.(unit.Ended); ok && end.Left && d.hasHeir(adoptions[i].instance) {
+			ev = unit.Resume{}
+		}
 		if ev != nil {
 			d.step(engine.Fact{ID: ids[i], Event: ev})
 		}
@@ -206,6 +209,14 @@ func (d *Daemon) restore(past remembered, set *spec.Set) {
 		d.taken = append(d.taken, e.No)
 	}
 	d.ends = nil
+}
+
+// hasHeir reports whether an instance whose leader has ended while no daemon lived
+// has said before that who leads in its place.
+func (d *Daemon) hasHeir(n *instance) bool {
+	before := n.process
+	d.hearRest(n)
+	return n.process != before
 }
 
 // isCheck reports whether the rest of a mark is that of a check by a command.
@@ -302,6 +313,12 @@ func (d *Daemon) adopt(ad *adoption, r *engine.Record, found []proc.Stale) unit.
 	if r.Unit.Phase != unit.None {
 		n.process, alive = d.host.Adopt(a)
 		n.cgroup = a.Cgroup
+	}
+	if alive {
+		if fd := d.takeKept(keptProcess + tree); fd >= 0 { // the keeper has it still
+			unix.Close(fd)
+			n.followed = true
+		}
 	}
 	b := ad.born
 	switch {
@@ -494,6 +511,9 @@ func (d *Daemon) onGuardEnd(e guard.End) {
 	end := proc.Ended{Status: proc.Status{Code: e.Code, Signal: e.Signal, CoreDump: e.Core}, At: e.At, User: e.User, System: e.System, MaxRSS: e.MaxRSS}
 	if tag, ok := d.host.Collected(proc.Identity{PID: e.PID, Inode: e.Inode, Start: e.Start}, end); ok {
 		if n := d.instances[engine.ID(tag>>32)]; n != nil {
+			if n.end != 0 { // of one whose place this has taken
+				d.taken = append(d.taken, n.end)
+			}
 			n.end = e.No
 			return
 		}

@@ -33,6 +33,7 @@ type instance struct {
 	spec     *spec.Program
 	gen      uint64 // of process
 	process  *proc.Process
+	followed bool         // the keeper has a pidfd of it, see heedMain
 	out, err *logs.Stream // err is nil where it is merged
 	voice    *voice
 	stdin    *stdin // nil: it reads nothing of ours
@@ -91,6 +92,10 @@ func (d *Daemon) spawn(f engine.Spawn) {
 		d.instances[f.ID] = n
 	}
 	n.name, n.tree, n.spec, n.gen, n.spawning = f.Name, treeName(f.Spec, f.Index), f.Spec, f.Gen, true
+	if n.followed {
+		n.followed = false
+		d.keeper.Drop(keptProcess + n.tree)
+	}
 	m := d.memberOf(f.Spec)
 	var heardAnew bool
 	if n.voice, heardAnew = d.ears.voice(n.voice, m); heardAnew {
@@ -187,10 +192,7 @@ func (d *Daemon) start(f engine.Spawn, m spec.Member, s spawned, logDir string) 
 	if _, ok := d.keeper.(fdStore); ok && s.failure == nil {
 		// A manager isn't told how programs end whose parent it becomes, but the
 		// kernel tells whoever holds a pidfd.
-		if fd, err := unix.PidfdOpen(s.process.Pid(), 0); err == nil { // not reaped before the loop knows of it
-			d.keep(keptProcess+tree, fd)
-			unix.Close(fd)
-		}
+		d.keepProcess(tree, s.process)
 	}
 	return s
 }
@@ -518,6 +520,9 @@ func (d *Daemon) take(f proc.Fact, heard bool) {
 			return
 		}
 		d.hearRest(n)
+		if f.Pid != n.process.Pid() {
+			return // another one has taken its place meanwhile
+		}
 		n.voice.ended()
 		d.releaseInput(n.tree, n.stdin, n.socket)
 		n.stdin, n.socket = nil, ""

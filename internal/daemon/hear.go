@@ -333,13 +333,11 @@ func (d *Daemon) heed(n *instance, m *notify.Message) {
 	gen := n.gen
 	tell := func(ev unit.Event) { d.step(engine.Fact{ID: n.id, Event: ev}) }
 	news := notify.Parse(m.Text)
-	if news.MainPID != 0 && news.MainPID != n.process.Pid() {
-		d.oddity(n, fmt.Sprintf("ignored MAINPID=%d: its main process is the one that was started", news.MainPID))
-	}
+	d.heedMain(n, m, news)
 	if news.HasStatus {
 		tell(unit.Says{Gen: gen, Text: news.Status})
 	}
-	if news.Store {
+	if news.Store && !news.MainPIDFD {
 		d.keepFiles(n, m, news)
 	}
 	if news.StoreRemove {
@@ -365,6 +363,49 @@ func (d *Daemon) heed(n *instance, m *notify.Message) {
 	}
 	if news.Trouble {
 		tell(unit.Trouble{Gen: gen, Message: "it asks for it (WATCHDOG=trigger)"})
+	}
+}
+
+// heedMain takes another process of an instance for its main one, where a message
+// says that it is.
+func (d *Daemon) heedMain(n *instance, m *notify.Message, news notify.News) {
+	pid, inode := news.MainPID, news.MainInode
+	if news.MainPIDFD {
+		if len(m.Files) != 1 {
+			d.oddity(n, fmt.Sprintf("ignored MAINPIDFD=1 with %d descriptors: it takes one", len(m.Files)))
+			return
+		}
+		var err error
+		if pid, inode, err = proc.PidOf(m.Files[0]); err != nil {
+			d.oddity(n, "ignored MAINPIDFD=1: "+err.Error())
+			return
+		}
+	}
+	if pid == 0 || d.engine.PIDOf(n.id) == 0 { // what has ended can't be led by another
+		return
+	}
+	if pid != n.process.Pid() {
+		p, err := n.process.Follow(pid, inode)
+		if err != nil {
+			d.oddity(n, fmt.Sprintf("ignored MAINPID=%d: %v", pid, err))
+			return
+		}
+		n.process = p
+		fault.Point("daemon.followed")
+		d.putBorn(n.tree, born{Gen: n.gen, Identity: p.Identity(), Cgroup: p.Cgroup(), Out: inodeOf(n.out), Err: inodeOf(n.err),
+			Ready: inodeOfFD(n.hear.ready), Notify: n.hear.socket.nameOf()})
+		d.keepProcess(n.tree, p)
+		n.followed = true
+	}
+	d.step(engine.Fact{ID: n.id, Event: unit.Main{Gen: n.gen, PID: pid}})
+}
+
+// keepProcess gives the keeper the leader of a tree, so that how it ends is known
+// whoever reaps it.
+func (d *Daemon) keepProcess(tree string, p *proc.Process) {
+	if fd, err := p.Handle(); err == nil { // else nothing is left of it
+		d.keep(keptProcess+tree, fd)
+		unix.Close(fd)
 	}
 }
 
@@ -589,6 +630,9 @@ func (d *Daemon) adoptFiles(n *instance, files []stored) {
 func (d *Daemon) hearAdopted(n *instance) {
 	if n.process == nil {
 		return
+	}
+	if pid := d.engine.PIDOf(n.id); pid != 0 && pid != n.process.Pid() { // the one before us has died over saying that
+		d.step(engine.Fact{ID: n.id, Event: unit.Main{Gen: n.gen, PID: n.process.Pid()}})
 	}
 	d.hearRest(n)
 	d.step(engine.Fact{ID: n.id, Event: unit.KeepAlive{Gen: n.gen}})

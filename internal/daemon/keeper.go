@@ -38,9 +38,9 @@ const (
 	keptSocket   = "socket " // and the group
 	keptStage    = "stage "
 	keptNotify   = "notify "
-	keptReady    = "ready " // our end of the pipe of ready.fd
-	keptStore    = "store " // and more, see storeKey
-	keptProcess  = "pidfd " // where the keeper isn't told how processes end
+	keptReady    = "ready "            // our end of the pipe of ready.fd
+	keptStore    = "store "            // and more, see storeKey
+	keptProcess  = guard.ProcessPrefix // where the keeper isn't told how processes end, or not of those that aren't started by us
 )
 
 // byGuard is the guard as a keeper.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -89,7 +90,7 @@ func (s *sayer) line(b []byte, l level, e event.Event) []byte {
 		name = e.Program
 	}
 	message := e.Message
-	if e.PID != 0 && e.To == unit.Starting.String() {
+	if e.PID != 0 && e.To == unit.Starting.String() && !strings.Contains(message, "pid ") {
 		message = fmt.Sprintf("%s, pid %d", message, e.PID)
 	}
 	if s.json {

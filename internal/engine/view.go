@@ -61,6 +61,14 @@ func (e *Engine) StateOf(id ID) (state unit.State, ok bool) {
 	return unit.Stopped, false
 }
 
+// PIDOf returns the process id of the leader of an instance, 0 where none lives.
+func (e *Engine) PIDOf(id ID) int {
+	if n := e.entries[id]; n != nil {
+		return n.unit.PID()
+	}
+	return 0
+}
+
 // Instances returns how many instances there are.
 func (e *Engine) Instances() int { return len(e.entries) }
 

@@ -12,7 +12,8 @@
 //     refused; the lock;
 //   - is the subreaper of all programs: those whose daemon has died become its
 //     children. It reaps them, and remembers how they ended until a daemon says
-//     that it has put that aside;
+//     that it has put that aside: those that lead a process group, and those of
+//     which it holds a pidfd under a name that begins with [ProcessPrefix];
 //   - passes signals on, as messages, so that none comes too early and none is
 //     merged with another one, and again to the next daemon those that one hasn't
 //     heard before its end;
@@ -40,6 +41,9 @@ import (
 // FDVariable is the variable of the environment in which the daemon finds the
 // number of its end of the socket.
 const FDVariable = "TEND_GUARD_FD"
+
+// ProcessPrefix begins the names under which the guard holds pidfds.
+const ProcessPrefix = "pidfd "
 
 // ReadyVariable is the one in which the guard, and then the first daemon, finds
 // the number of a descriptor by which somebody waits for that one.
@@ -330,6 +334,7 @@ func (g *guard) reap() (status int, ended bool) {
 		var leads bool
 		end.Start, leads = born(end.PID)
 		end.Inode = inode(end.PID)
+		named := !leads && g.names(end.PID)
 		waitid(unix.P_PID, end.PID, unix.WEXITED|unix.WNOHANG)
 		switch {
 		case end.PID == g.daemon:
@@ -338,10 +343,32 @@ func (g *guard) reap() (status int, ended bool) {
 			if end.Signal != 0 {
 				status = 128 + int(end.Signal)
 			}
-		case leads: // programs lead a process group, strangers seldom do
+		case leads || named: // programs lead a process group, strangers seldom do
 			g.remember(end)
 		}
 	}
+}
+
+// names reports whether one of the descriptors held is a pidfd of a process that
+// isn't reaped yet.
+func (g *guard) names(pid int) bool {
+	for name, fd := range g.kept {
+		if strings.HasPrefix(name, ProcessPrefix) && pidOf(fd) == pid {
+			return true
+		}
+	}
+	return false
+}
+
+// pidOf returns the process that a pidfd is of, 0 or less where there is none.
+func pidOf(fd int) (pid int) {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", fd))
+	for line := range strings.Lines(string(b)) {
+		if value, ok := strings.CutPrefix(line, "Pid:"); ok {
+			fmt.Sscan(value, &pid)
+		}
+	}
+	return pid
 }
 
 func (g *guard) remember(e End) {

@@ -25,6 +25,8 @@ func TestParse(t *testing.T) {
 		"ERRNO=0\nBUSERROR=org.x.Y":                {HasStatus: true, Status: "org.x.Y"},
 		"ERRNO=-1\nMAINPID=x":                      {},
 		"MAINPID=4711":                             {MainPID: 4711},
+		"MAINPID=4711\nMAINPIDFDID=815":            {MainPID: 4711, MainInode: 815},
+		"MAINPIDFD=1\nMAINPIDFDID=-1":              {MainPIDFD: true},
 		"WATCHDOG=1":                               {KeepAlive: true},
 		"WATCHDOG=trigger":                         {Trouble: true},
 		"WATCHDOG_USEC=2500000":                    {Watchdog: 2500 * time.Millisecond},

@@ -19,6 +19,8 @@ type News struct {
 	Status    string // in words, with what ERRNO= and BUSERROR= name; one line
 	HasStatus bool
 	MainPID   int
+	MainInode uint64 // of the pidfd of MainPID (MAINPIDFDID=); 0: it doesn't say
+	MainPIDFD bool   // the descriptor of the message is a pidfd of it
 
 	KeepAlive bool
 	Trouble   bool          // it asks for what the watchdog would do
@@ -66,6 +68,10 @@ func Parse(text string) News {
 			if pid, err := strconv.Atoi(value); err == nil && pid > 0 {
 				n.MainPID = pid
 			}
+		case "MAINPIDFDID":
+			n.MainInode, _ = strconv.ParseUint(value, 10, 64) // 0 where that is none
+		case "MAINPIDFD":
+			n.MainPIDFD = n.MainPIDFD || value == "1"
 		case "WATCHDOG":
 			n.KeepAlive = n.KeepAlive || value == "1"
 			n.Trouble = n.Trouble || value == "trigger"

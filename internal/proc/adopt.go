@@ -143,11 +143,17 @@ func (h *Host) Collected(id Identity, end Ended) (tag uint64, ok bool) {
 	h.mu.Lock()
 	p := h.procs[int32(id.PID)]
 	h.mu.Unlock()
-	if p == nil || !p.adopted || !p.id.is(id) {
+	if p == nil || !p.id.is(id) {
+		return 0, false
+	}
+	p.mu.Lock()
+	adopted := p.adopted
+	p.mu.Unlock()
+	if !adopted {
 		return 0, false
 	}
 	h.collect(p, end)
-	return p.tag, true
+	return p.tag, p.heir.Load() == nil // else nobody wants to know
 }
 
 func (h *Host) collect(p *Process, end Ended) {
@@ -181,7 +187,7 @@ const (
 )
 
 // lookForeign finds out how an adopted process ended: the guard tells, or it can
-// be read when its parent has reaped it.
+// be read when its parent has reaped it, or has left it to us.
 func (p *Process) lookForeign() {
 	h := p.h
 	p.mu.Lock()
@@ -192,14 +198,31 @@ func (p *Process) lookForeign() {
 	unix.EpollCtl(h.epfd, unix.EPOLL_CTL_DEL, int(p.fd), nil)
 	over, end := make(chan struct{}), Ended{At: time.Now(), Unknown: true}
 	p.over = over
-	held := p.held
 	fd, err := unix.FcntlInt(uintptr(p.fd), unix.F_DUPFD_CLOEXEC, 3)
 	if err != nil {
 		fd = -1 // which can't be read
 	}
+	byGuard := p.held
 	h.wg.Go(func() {
 		defer unix.Close(fd)
-		if held {
+		parent, err := h.parentOf(int(p.pid), fd)
+		for err == nil && parent != h.self.pid && (h.guard == 0 || parent != h.guard) && awaitParent(fd, parent) {
+			parent, err = h.parentOf(int(p.pid), fd) // who gets what that one has left
+		}
+		switch {
+		case err == nil && parent == h.self.pid:
+			// It is one of our children now, and stays in the kernel as those do.
+			if info, err := waitid(unix.P_PIDFD, fd, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil); err == nil && info.pid != 0 {
+				end.Status, end.Unknown = info.ending(), false
+			}
+			p.mu.Lock()
+			p.adopted, p.held = false, true
+			p.mu.Unlock()
+		case h.guard == 0:
+		case byGuard, err == nil && parent == h.guard, err != nil && !h.caps.ExitInfo:
+			p.mu.Lock()
+			p.held = true
+			p.mu.Unlock()
 			timer := time.NewTimer(guardTime)
 			defer timer.Stop()
 			select {
@@ -210,18 +233,28 @@ func (p *Process) lookForeign() {
 			case <-timer.C:
 			}
 		}
-		if h.caps.ExitInfo {
-			// POLLHUP comes when it is reaped.
-			retry(unix.EINTR, func() error {
-				_, err := unix.Poll([]unix.PollFd{{Fd: int32(fd)}}, int(reapTime.Milliseconds()))
-				return err
-			})
+		if end.Unknown && h.caps.ExitInfo {
 			if status, ok := exitInfo(fd); ok {
 				end.Status, end.Unknown = status, false
 			}
 		}
 		h.collect(p, end)
 	})
+}
+
+// awaitParent waits until an ended process, of which fd is a pidfd, was reaped by
+// its parent, or that one has ended without having done so, which it reports.
+func awaitParent(fd, parent int) (orphaned bool) {
+	parentFD, err := unix.PidfdOpen(parent, 0)
+	if err != nil {
+		return err == unix.ESRCH
+	}
+	defer unix.Close(parentFD)
+	// POLLHUP comes when it is reaped.
+	fds := []unix.PollFd{{Fd: int32(fd)}, {Fd: int32(parentFD), Events: unix.POLLIN}}
+	n := 0
+	err = retry(unix.EINTR, func() (err error) { n, err = unix.Poll(fds, int(reapTime.Milliseconds())); return err })
+	return err == nil && n > 0 && fds[0].Revents == 0
 }
 
 // pidfdInfo is struct pidfd_info of ioctl_pidfd(2), its first version.

@@ -3,6 +3,7 @@ package proc
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -17,6 +18,7 @@ func (p *Process) Has(pid int) (has, known bool) {
 	p.mu.Lock()
 	leader := pid == int(p.pid) && p.fd >= 0 // it may have ended: its number is its own until it is reaped
 	start, wasSeen := p.seen[int32(pid)]
+	seen := maps.Clone(p.seen)
 	p.mu.Unlock()
 	if leader {
 		return true, true
@@ -30,13 +32,14 @@ func (p *Process) Has(pid int) (has, known bool) {
 		has = inCgroup(pid, p.cgroup)
 	} else {
 		s := &stray{pid: pid, stat: m.stat}
-		has = wasSeen && start == m.start || p.leads(s) || s.hasMark(p.mark) || p.descends(m.ppid)
+		has = wasSeen && start == m.start || p.leads(s) || s.hasMark(p.mark) || p.descends(m.ppid, seen)
 	}
 	return has, has || !exiting(pid) && !over(m.fd)
 }
 
-// descends reports whether a process is the leader, or descends from it.
-func (p *Process) descends(pid int) bool {
+// descends reports whether a process is the leader or one of those seen, with
+// their start times, or descends from one.
+func (p *Process) descends(pid int, seen map[int32]uint64) bool {
 	for pid > 1 && pid != p.h.self.pid {
 		if pid == int(p.pid) {
 			return true
@@ -44,6 +47,9 @@ func (p *Process) descends(pid int) bool {
 		s, err := readStat(pid)
 		if err != nil {
 			return false
+		}
+		if start, ok := seen[int32(pid)]; ok && start == s.start {
+			return true
 		}
 		pid = s.ppid
 	}

@@ -408,6 +408,17 @@ func (h *Host) handle(batch []unix.EpollEvent) {
 	}
 	var ended []end
 	var shrunk []*Process // trees that lost a leftover
+	over := func(p *Process, fact Ended) {
+		if p.heir.Load() == nil {
+			ended = append(ended, end{p, fact})
+			return
+		}
+		if p.cgroup == "" {
+			p.bequeath(h.strays())
+		}
+		p.Reap()
+		p.settle()
+	}
 	for _, ev := range batch {
 		switch ev.Pad {
 		case kindLeader:
@@ -418,12 +429,12 @@ func (h *Host) handle(batch []unix.EpollEvent) {
 				continue
 			}
 			if fact, ok := p.look(); ok {
-				ended = append(ended, end{p, fact})
+				over(p, fact)
 			}
 		case kindNews:
 			for _, c := range h.takeCollected() {
 				if fact, ok := c.p.end(c.Ended); ok {
-					ended = append(ended, end{c.p, fact})
+					over(c.p, fact)
 				}
 			}
 			h.letGo()
@@ -436,7 +447,7 @@ func (h *Host) handle(batch []unix.EpollEvent) {
 			}
 			h.mu.Unlock()
 			if ok {
-				shrunk = append(shrunk, l.p)
+				shrunk = append(shrunk, l.p.latest())
 			}
 		case kindCgroup:
 			h.mu.Lock()
@@ -478,7 +489,10 @@ func (h *Host) handle(batch []unix.EpollEvent) {
 		}
 	}
 	for _, p := range shrunk {
-		if !p.empty { // written by this goroutine alone
+		p.mu.Lock()
+		rest := p.ended && !p.empty
+		p.mu.Unlock()
+		if rest {
 			h.watchKin(p, p.kin(strays))
 		}
 	}
@@ -492,10 +506,12 @@ func (h *Host) finish(p *Process, fact Ended) {
 	h.report(fact)
 }
 
-// emptied reports that nothing of the tree is left.
+// emptied reports that nothing of the tree is left, unless somebody else leads it.
 func (h *Host) emptied(p *Process) {
 	p.settle()
-	h.report(Emptied{Tag: p.tag, At: time.Now()})
+	if p.heir.Load() == nil {
+		h.report(Emptied{Tag: p.tag, At: time.Now()})
+	}
 }
 
 // watchEvents waits for the cgroup behind fd, its cgroup.events, to be empty.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -22,7 +23,8 @@ type Process struct {
 	adopted    bool   // it isn't our child
 	late       bool   // it had ended before it was adopted; pid is 0 where it isn't known
 	id         Identity
-	over       chan struct{} // closed with the end; nil: nobody waits for that
+	over       chan struct{}           // closed with the end; nil: nobody waits for that
+	heir       atomic.Pointer[Process] // leads the tree in its place, see Follow; nil: none
 
 	mu    sync.Mutex
 	seen  map[int32]uint64 // start times of descendants met outside the session
@@ -33,8 +35,24 @@ type Process struct {
 }
 
 // Pid returns the leader's process id, which is also that of its session and
-// process group. It may belong to another process after Ended.
+// process group, unless it was made the leader by Follow. It may belong to another
+// process after Ended.
 func (p *Process) Pid() int { return int(p.pid) }
+
+// Identity returns who the leader is, of an attempt that was adopted, had a Born, or
+// has come from Follow.
+func (p *Process) Identity() Identity { return p.id }
+
+// Handle returns a pidfd of the leader, which is the caller's. It fails when nothing
+// of the tree is left.
+func (p *Process) Handle() (fd int, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.fd < 0 {
+		return -1, os.ErrProcessDone
+	}
+	return unix.FcntlInt(uintptr(p.fd), unix.F_DUPFD_CLOEXEC, 3)
+}
 
 // Cgroup returns the folder of the tree's cgroup, "" where it has none.
 func (p *Process) Cgroup() string { return p.cgroup }
@@ -57,7 +75,20 @@ func (p *Process) SignalGroup(sig syscall.Signal) error {
 	if done, err := p.killGroup(sig); done {
 		return err
 	}
-	return p.signalEach(sig, func(m member) bool { return m.pgrp == int(p.pid) })
+	group := p.group()
+	return p.signalEach(sig, func(m member) bool { return m.pgrp == group })
+}
+
+// group returns the number of the leader's process group.
+func (p *Process) group() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.ended {
+		if s, err := readStat(int(p.pid)); err == nil {
+			return s.pgrp
+		}
+	}
+	return int(p.pid)
 }
 
 // killGroup signals the group at once, if the kernel can tell which it is: by
@@ -72,13 +103,14 @@ func (p *Process) killGroup(sig syscall.Signal) (done bool, err error) {
 	case p.fd < 0 || p.pid <= 1: // whom a signal to -1 or 0 would reach!
 		return false, nil
 	case !p.ended && !p.adopted:
-		return true, wrapSignal(sig, unix.Kill(-int(p.pid), sig))
+		err := unix.Kill(-int(p.pid), sig)
+		return err != unix.ESRCH, wrapSignal(sig, err) // it may have led none, see Follow
 	}
 	if !p.h.caps.Pidfs { // which came with the flag
 		return false, nil
 	}
 	err = unix.PidfdSendSignal(int(p.fd), sig, nil, unix.PIDFD_SIGNAL_PROCESS_GROUP)
-	if err == unix.EINVAL {
+	if err == unix.EINVAL || err == unix.ESRCH && !p.ended {
 		return false, nil
 	}
 	return true, wrapSignal(sig, err)
@@ -184,6 +216,14 @@ const (
 	cldDumped = 3
 )
 
+// ending returns how the process ended that info is about.
+func (info *siginfo) ending() Status {
+	if info.code == cldExited {
+		return Status{Code: int(info.status)}
+	}
+	return Status{Signal: syscall.Signal(info.status), CoreDump: info.code == cldDumped}
+}
+
 // waitid is waitid(2) with the kernel's fifth argument. The result's pid is 0
 // when nothing has ended.
 func waitid(idType, id, options int, usage *unix.Rusage) (info siginfo, err error) {
@@ -197,11 +237,12 @@ func waitid(idType, id, options int, usage *unix.Rusage) (info siginfo, err erro
 // until Reap where that was asked for: should we die before the status is put
 // aside, whoever becomes its parent learns it.
 func (p *Process) look() (Ended, bool) {
+	p.mu.Lock()
 	if p.adopted {
+		p.mu.Unlock()
 		p.lookForeign()
 		return Ended{}, false
 	}
-	p.mu.Lock()
 	if p.ended {
 		p.mu.Unlock()
 		return Ended{}, false
@@ -222,12 +263,7 @@ func (p *Process) look() (Ended, bool) {
 		System: time.Duration(usage.Stime.Nano()),
 		MaxRSS: usage.Maxrss << 10,
 	}
-	if info.code == cldExited {
-		fact.Status.Code = int(info.status)
-	} else {
-		fact.Status.Signal = syscall.Signal(info.status)
-		fact.Status.CoreDump = info.code == cldDumped
-	}
+	fact.Status = info.ending()
 	return p.end(fact)
 }
 
@@ -256,13 +292,13 @@ func (p *Process) end(fact Ended) (Ended, bool) {
 // is to Hold it: now the pid may become another process's.
 func (p *Process) Reap() {
 	p.mu.Lock()
-	held := p.held && p.ended
+	held, ours := p.held && p.ended, !p.adopted
 	p.held = p.held && !held
 	p.mu.Unlock()
 	if !held {
 		return
 	}
-	if !p.adopted {
+	if ours {
 		waitid(unix.P_PID, int(p.pid), unix.WEXITED|unix.WNOHANG, nil)
 	}
 	p.h.forget(p)

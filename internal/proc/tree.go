@@ -181,12 +181,16 @@ func (h *Host) strays() []*stray {
 	}
 }
 
-// others reports whether pid is known to belong to another attempt than p.
+// others reports whether pid is known to belong to another attempt than p, or is
+// its leader.
 func (h *Host) others(pid int, p *Process) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if q := h.procs[int32(pid)]; q != nil && (q == p || !q.precedes(p)) {
+		return true
+	}
 	l, ok := h.left[int32(pid)]
-	return h.procs[int32(pid)] != nil || ok && l.p != p
+	return ok && !l.p.precedes(p)
 }
 
 // kin returns the live members of the tree except the leader, where there is
@@ -310,6 +314,9 @@ func (p *Process) members() []member {
 	if !p.ended && !slices.ContainsFunc(list, func(m member) bool { return m.pid == int(p.pid) }) {
 		if fd, err := unix.FcntlInt(uintptr(p.fd), unix.F_DUPFD_CLOEXEC, 0); err == nil {
 			leader := member{pid: int(p.pid), fd: fd, stat: stat{pgrp: int(p.pid), sid: int(p.pid)}}
+			if s, err := readStat(int(p.pid)); err == nil {
+				leader.stat = s
+			}
 			list = append([]member{leader}, list...)
 		}
 	}

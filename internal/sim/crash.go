@@ -196,6 +196,12 @@ func (w *World) restore() {
 				return
 			}
 		}
+		if t := w.trees[id]; t != nil && t.leader && t.was != 0 { // which the one that has died knew
+			t.was = 0
+			if w.Step(engine.Fact{ID: id, Event: unit.Main{Gen: t.gen, PID: t.pid}}); w.life != life {
+				return
+			}
+		}
 	}
 	if w.Step(engine.Tick{}); w.life != life {
 		return
@@ -207,7 +213,7 @@ func (w *World) restore() {
 			continue
 		}
 		for id, v := range w.views {
-			if v.Name == b.Name && w.trees[id] != nil && w.trees[id].leader && (v.State != unit.Running && v.State != unit.Stopping && v.State != unit.Draining || v.PID != b.PID || v.Gen != b.Gen || !v.Started.Equal(b.Started)) {
+			if v.Name == b.Name && w.trees[id] != nil && w.trees[id].leader && (v.State != unit.Running && v.State != unit.Stopping && v.State != unit.Draining || v.PID != w.trees[id].pid || v.Gen != b.Gen || !v.Started.Equal(b.Started)) {
 				w.fail("%s was running, pid %d, and is %s, pid %d", v.Name, b.PID, v.State, v.PID)
 			}
 		}

@@ -132,9 +132,13 @@ func (s *script) happen() {
 		if s.lastCmd > 0 {
 			s.Cancel(1 + s.rng.Uint64N(s.lastCmd))
 		}
-	case n < 94:
+	case n < 92:
 		if views := s.Views(); len(views) > 0 {
 			s.Die(views[s.rng.IntN(len(views))].ID)
+		}
+	case n < 94:
+		if views := s.Views(); len(views) > 0 {
+			s.HandOver(views[s.rng.IntN(len(views))].ID, s.rng.IntN(4) == 0)
 		}
 	case n < 95:
 		s.Step(engine.Tick{})
@@ -151,7 +155,7 @@ func (s *script) happen() {
 			if v.Gen > 0 && s.rng.IntN(2) == 0 {
 				gen = s.rng.Uint64N(v.Gen)
 			}
-			facts := []unit.Event{unit.Spawned{Gen: gen, PID: 1}, unit.SpawnFailed{Gen: gen}, unit.Ended{Gen: gen}, unit.Ended{Gen: gen, Left: true}, unit.Emptied{Gen: gen}, unit.Tick{},
+			facts := []unit.Event{unit.Spawned{Gen: gen, PID: 1}, unit.SpawnFailed{Gen: gen}, unit.Ended{Gen: gen}, unit.Ended{Gen: gen, Left: true}, unit.Emptied{Gen: gen}, unit.Main{Gen: gen, PID: 1}, unit.Tick{},
 				unit.Ready{Gen: gen}, unit.Unready{Gen: gen}, unit.Pace{Gen: gen, Every: time.Minute}, unit.Checked{Gen: gen}, unit.Trouble{Gen: gen}, unit.Idle{Gen: gen}, unit.Extend{Gen: gen, By: time.Hour}, unit.Says{Gen: gen}}
 			s.Step(engine.Fact{ID: v.ID, Event: facts[s.rng.IntN(len(facts))]})
 		}
@@ -271,7 +275,7 @@ func (s *script) keepPIDs(old *spec.Set, reload func()) {
 	}
 	for id, b := range before {
 		p, q := old.Program(b.Spec.Name), s.set.Program(b.Spec.Name)
-		if p == nil || q == nil || !p.Enabled || !q.Enabled || len(q.Requires) > 0 || spec.NeedsRestart(spec.Changes(p, q)) {
+		if p == nil || q == nil || !p.Enabled || !q.Enabled || b.Outdated || len(q.Requires) > 0 || spec.NeedsRestart(spec.Changes(p, q)) {
 			continue
 		}
 		v, ok := s.views[id]

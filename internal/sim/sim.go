@@ -70,7 +70,8 @@ type tree struct {
 	id       engine.ID // in the engine of now
 	spec     *spec.Program
 	gen      uint64
-	pid      int
+	pid      int  // of the leader
+	was      int  // of the one before it, until the engine is told; 0: none
 	spawning bool // the effect is being carried out
 	leader   bool
 	inside   int  // children in the leader's group
@@ -175,6 +176,32 @@ func (w *World) Die(id engine.ID) {
 	if t := w.trees[id]; t != nil && t.leader {
 		w.end(t, w.rng.IntN(3), 0)
 	}
+}
+
+// HandOver lets another process of an instance lead in place of its leader, which
+// ends or lives on as one of the others, and tells the engine. lost says that the
+// engine's owner dies before that.
+func (w *World) HandOver(id engine.ID, lost bool) {
+	t, v := w.trees[id], w.views[id]
+	if t == nil || !t.leader || t.inside+t.outside == 0 || v == nil || v.PID != t.pid {
+		return // there is no other one, or what leads is on its way to be told of
+	}
+	if t.outside > 0 {
+		t.outside--
+	} else {
+		t.inside--
+	}
+	if w.rng.IntN(2) == 0 {
+		t.inside++ // the one that has led
+	}
+	w.lastID++
+	t.was, t.pid = t.pid, w.lastID
+	if lost {
+		w.Crash()
+		return
+	}
+	t.was = 0
+	w.Step(engine.Fact{ID: id, Event: unit.Main{Gen: t.gen, PID: t.pid}})
 }
 
 // Next lets the next thing happen: something of the kernel's, or the tick that
@@ -568,7 +595,7 @@ func (w *World) checkTruth() {
 			if t != nil {
 				w.fail("%s is %s while something of it lives", v.Name, v.State)
 			}
-		case v.PID != 0 && t != nil && t.gen == v.Gen && t.pid != v.PID:
+		case v.PID != 0 && t != nil && t.gen == v.Gen && t.pid != v.PID && t.was != v.PID:
 			w.fail("%s has pid %d, not %d", v.Name, t.pid, v.PID)
 		case v.State == unit.Running && v.PID == 0:
 			w.fail("%s runs without a process", v.Name)
@@ -699,7 +726,7 @@ func (w *World) inSet(v *engine.View) bool {
 }
 
 func ready(v *engine.View) bool {
-	return v.State == unit.Running && v.Ready || v.State == unit.Waiting && v.Spec.OnDemand || v.State == unit.Done || v.State == unit.Exited && v.Last.Success
+	return v.State == unit.Running && v.Ready || v.State == unit.Waiting && v.Spec.OnDemand && v.Idle || v.State == unit.Done || v.State == unit.Exited && v.Last.Success
 }
 
 // Settle makes the world tame and lets everything happen that is still to come.

@@ -183,7 +183,7 @@ func New(now time.Time, s *spec.Program, outside Outside) *Unit {
 
 // An Event is something that a unit is told: a wish ([Up], [Down], [Drain],
 // [Restart], [Hold], [Respec]), a fact ([Spawned], [SpawnFailed], [Ended],
-// [Emptied]), or [Tick].
+// [Emptied], [Main], …), or [Tick].
 type Event interface{ event() }
 
 type (
@@ -240,6 +240,13 @@ type (
 	}
 	// Emptied says that nothing is left of the tree of an ended leader.
 	Emptied struct{ Gen uint64 }
+	// Main says that another process of the tree is the leader now: its end is what
+	// Ended will tell, and signals are for it. What has led before is one of what the
+	// leader has started.
+	Main struct {
+		Gen uint64
+		PID int
+	}
 
 	// Ready says that the process is of use now.
 	Ready struct{ Gen uint64 }
@@ -302,6 +309,7 @@ func (Lost) event()        {}
 func (SpawnFailed) event() {}
 func (Ended) event()       {}
 func (Emptied) event()     {}
+func (Main) event()        {}
 func (Ready) event()       {}
 func (Unready) event()     {}
 func (Checked) event()     {}
@@ -491,6 +499,10 @@ func (u *Unit) Step(now time.Time, ev Event) []Action {
 	case Emptied:
 		if ev.Gen == u.gen && u.phase == left {
 			s.settle()
+		}
+	case Main:
+		if s.lives(ev.Gen) && ev.PID != u.pid {
+			s.onMain(ev)
 		}
 	case Ready:
 		if s.lives(ev.Gen) {
@@ -814,6 +826,13 @@ func (s *step) onSpawned(ev Spawned) {
 	default:
 		s.impossible("Spawned")
 	}
+}
+
+func (s *step) onMain(ev Main) {
+	message := fmt.Sprintf("its main process is pid %d now, was pid %d", ev.PID, s.pid)
+	s.pid = ev.PID
+	s.do(Change{From: s.state, To: s.state, PID: s.pid, Message: message})
+	s.onResume() // what it may have been asked, the other one was
 }
 
 // startLimit returns when a start is over: it counts as started then or, where

@@ -74,6 +74,7 @@ func compare(t *testing.T, file, got string) {
 //	spawned PID, failed REASON, ended exit N, ended signal NAME, emptied, lost
 //	                       facts; "left" after an end: with something left behind;
 //	                       "gen N" in front: of that generation
+//	main PID               another process leads
 //	forgotten              the unit is made anew from its memory
 //	resume
 func TestLives(t *testing.T) {
@@ -243,6 +244,12 @@ func parse(t testing.TB, u *Unit, line string) Event {
 		return e
 	case "emptied":
 		return Emptied{Gen: gen}
+	case "main":
+		pid, err := strconv.Atoi(arg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return Main{Gen: gen, PID: pid}
 	case "lost":
 		return Lost{Gen: gen}
 	case "resume":
@@ -374,7 +381,7 @@ var places = []struct{ name, way string }{
 }
 
 var tableEvents = []string{"up", "down", "down now", "drain", "restart", "hold", "unhold", "respec stop_timeout=1s", "tick", "+1h tick",
-	"spawned 9", "failed no memory", "ended exit 0", "ended exit 1", "ended signal KILL", "ended exit 1 left", "ended unknown", "emptied", "lost", "resume",
+	"spawned 9", "failed no memory", "ended exit 0", "ended exit 1", "ended signal KILL", "ended exit 1 left", "ended unknown", "emptied", "main 9", "lost", "resume",
 	"run", "bind", "ready", "unready", "healthy", "sick status 500", "alive", "pace 5s", "trouble stuck", "extend 90s", "demanded", "idle",
 	"respec ready.tcp=:80 health.tcp=:80", "respec schedule=1h", "gen 99 ready",
 	"gen 99 spawned 9", "gen 99 failed no memory", "gen 99 ended exit 0", "gen 99 emptied"}
@@ -465,7 +472,7 @@ func FuzzLaws(f *testing.F) {
 		now := epoch
 		u := New(now, spec.New("web"), still)
 		step := func(ev Event) []Action {
-			free := u.phase == none
+			free, pid := u.phase == none, u.pid
 			lone := u.spec.KillScope != spec.KillTree
 			actions := u.Step(now, ev)
 			if _, ok := ev.(Respec); ok {
@@ -514,6 +521,12 @@ func FuzzLaws(f *testing.F) {
 			}
 			if (u.state == Stopped || u.state == Draining) && u.up {
 				t.Fatalf("wanted, and %s", u.state)
+			}
+			if m, ok := ev.(Main); ok && u.pid != pid && (u.pid != m.PID || u.phase != alive || m.Gen != u.gen) {
+				t.Fatalf("%s: pid %d became %d by %+v", situation(u), pid, u.pid, m)
+			}
+			if (u.phase == alive) != (u.pid != 0) {
+				t.Fatalf("%s, with pid %d", situation(u), u.pid)
 			}
 			if (u.phase == alive || u.phase == left) && u.state == Stopping && u.deadline.IsZero() {
 				t.Fatalf("stopping without an end")
@@ -571,6 +584,10 @@ func FuzzLaws(f *testing.F) {
 			case 13, 14, 15:
 				step(Ended{Gen: gen, Code: int(b) % 2, Left: n == 15})
 			case 16:
+				if b>>7 == 1 {
+					step(Main{Gen: gen, PID: 1 + int(b>>5)})
+					break
+				}
 				step(Emptied{Gen: gen})
 			case 17:
 				p.MaxFailures, p.RetryFailed = int(b>>6), time.Duration(b>>5)*time.Second
