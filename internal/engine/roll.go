@@ -95,6 +95,7 @@ func (e *Engine) advance(p *program) {
 		}
 		// Ready, or somebody has other wishes for it.
 		e.leaveRoll(n)
+		e.checkWaits(n)
 	}
 	for len(r.queue) > 0 && len(r.busy) < p.spec.MaxUnavailable {
 		n := r.queue[0]
