@@ -1051,7 +1051,9 @@ func (s *step) settle() {
 		s.enter(Stopped, time.Time{}, s.last, message)
 	case s.again:
 		s.forgetFailures()
-		s.restarts++
+		if !s.waitsForOthers() { // else it is who asks for it that starts it
+			s.restarts++
+		}
 		s.startOrWait()
 	default:
 		s.decide()
