@@ -219,6 +219,7 @@ type entry struct {
 	bound   bool       // and that it is held down
 	rolling rolling    // its part in the rolling restart of its program
 	rollGen uint64     // the generation that its turn in it ends
+	earlier bool       // its unit has an earlier spec than its program
 	message string     // of the last change
 	ends    []End      // how its last runs ended, the latest one last
 	waits   []wait
@@ -429,6 +430,8 @@ func (e *Engine) adopt(p *program, s *spec.Program) (starts []*entry) {
 	for _, n := range p.entries {
 		have[n.index] = n
 		if n.index >= s.Instances {
+			n.earlier = true
+			e.changed(n)
 			e.dismiss(n)
 		}
 	}
@@ -457,6 +460,7 @@ func (e *Engine) adopt(p *program, s *spec.Program) (starts []*entry) {
 		e.changed(n)
 		if s.Rolling && !enabled && !back && s.Enabled && n.manual != wantDown && n.unit.Up() && !n.unit.Gone() && n.outdated() {
 			e.enroll(n)
+			n.earlier = true
 			e.do(Configure{ID: n.id, Name: n.name, Spec: n.unit.Spec()}) // it may be named otherwise now
 			continue
 		}
@@ -486,6 +490,7 @@ func (e *Engine) adopt(p *program, s *spec.Program) (starts []*entry) {
 
 // respec gives an instance the spec of its program.
 func (e *Engine) respec(n *entry) {
+	n.earlier = false
 	e.tell(n, unit.Respec{Spec: n.program.spec.Instance(n.index)})
 	e.do(Configure{ID: n.id, Name: n.name, Spec: n.unit.Spec()})
 }

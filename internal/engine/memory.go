@@ -2,6 +2,7 @@ package engine
 
 import (
 	"container/heap"
+	"encoding/json"
 	"slices"
 	"time"
 
@@ -15,7 +16,8 @@ type Key struct {
 	Index   int
 }
 
-// A Record is all that the engine knows of one instance, but for its spec.
+// A Record is all that the engine knows of one instance, but for its spec where
+// that is the one of its program.
 type Record struct {
 	Program string      `json:"program"`
 	Index   int         `json:"index"`
@@ -30,6 +32,11 @@ type Record struct {
 	Message string      `json:"message,omitempty"`
 	Ends    []End       `json:"ends,omitempty"`
 	Unit    unit.Memory `json:"unit"`
+
+	// Spec is the earlier spec, by [spec.Encode], of one that a rolling restart has
+	// yet to reach or has spared, or that there are too many of; nil: it has that of
+	// its program.
+	Spec json.RawMessage `json:"spec,omitempty"`
 }
 
 // Key returns whose record it is.
@@ -156,7 +163,13 @@ func (e *Engine) restore(p *program, r *Record) ID {
 	e.lastID++
 	n := &entry{id: e.lastID, program: p, index: r.Index, name: r.Name, manual: manualOf(r.Manual), leaving: r.Leaving,
 		waiting: r.Waiting, bound: r.Bound, rolling: rollingOf(r.Rolling), rollGen: r.RollGen, message: r.Message, ends: r.Ends, heapPos: -1}
-	n.unit = unit.Restore(r.Unit, p.spec.Instance(r.Index), e.outside)
+	s := p.spec.Instance(r.Index)
+	if r.Spec != nil {
+		if own, err := spec.Decode(r.Program, r.Spec); err == nil { // else it is as if it had not been put aside
+			s, n.earlier = own, true
+		}
+	}
+	n.unit = unit.Restore(r.Unit, s, e.outside)
 	switch r.Held {
 	case "down":
 		n.held = unit.Down{}
@@ -248,6 +261,9 @@ func (e *Engine) save() {
 func (n *entry) record() Record {
 	r := Record{Program: n.program.spec.Name, Index: n.index, Name: n.name, Manual: n.manual.String(), Leaving: n.leaving,
 		Waiting: n.waiting, Bound: n.bound, Rolling: n.rolling.String(), RollGen: n.rollGen, Message: n.message, Ends: n.ends, Unit: n.unit.Memory()}
+	if n.earlier {
+		r.Spec = spec.Encode(n.unit.Spec())
+	}
 	switch n.held.(type) {
 	case unit.Down:
 		r.Held = "down"

@@ -159,6 +159,12 @@ func (w *World) restore() {
 		w.fail("something of %v lives that nobody has saved", k)
 	}
 	w.look()
+	for _, b := range before {
+		id, known := byName(w.views, b.Name)
+		if known && (w.views[id].Outdated != b.Outdated || len(spec.Changes(b.Spec, w.views[id].Spec)) > 0) {
+			w.fail("%s had another spec before: %v", b.Name, spec.Changes(b.Spec, w.views[id].Spec))
+		}
+	}
 
 	// All is looked at before anything is told, which may change it.
 	facts := make(map[engine.ID]unit.Event)
