@@ -179,6 +179,13 @@ type Plan struct {
 	Empties     bool         `json:"empties"`   // nothing would be left: needs allow_empty
 	Diagnostics []Diagnostic `json:"diagnostics,omitempty"`
 	Applied     bool         `json:"applied"`
+
+	// Results are those of a reload that waits, an instance that it has set going
+	// each.
+	Results []Result `json:"results,omitempty"`
+	// RolledBack says why a reload that waits was taken back (rollback = true); ""
+	// that it wasn't.
+	RolledBack string `json:"rolled_back,omitempty"`
 }
 
 // Empty reports whether the plan changes nothing.
@@ -214,6 +221,9 @@ type PlanChange struct {
 // ReloadOptions is the body of POST /v1/reload.
 type ReloadOptions struct {
 	AllowEmpty bool `json:"allow_empty,omitempty"`
+	// Wait lets the answer come when all that the reload sets going has its result:
+	// starts, restarts, stops, a rolling restart, and the trial of rollback = true.
+	Wait bool `json:"wait,omitempty"`
 }
 
 // Diagnostic is something that a loader has to say of a configuration file.

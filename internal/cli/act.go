@@ -142,16 +142,11 @@ func (a *app) act(ctx context.Context, verb string, patterns []string, body api.
 			names = max(names, width(clean(r.Name)))
 		}
 		for _, r := range fresh {
-			message := clean(r.Message)
-			if message == "" {
-				message = r.State
-			}
 			if !r.OK {
 				status = max(status, exitFailed)
-				message = a.out.paint(red, "✗") + " " + message
 			}
 			if !a.json {
-				fmt.Fprintf(a.out, "%s  %s\n", pad(clean(r.Name), names), message)
+				a.showResult(r, names)
 			}
 		}
 	}
@@ -167,6 +162,19 @@ func (a *app) act(ctx context.Context, verb string, patterns []string, body api.
 		return exits(status)
 	}
 	return nil
+}
+
+// showResult prints what came of a command for one instance, behind a name that
+// takes so many columns.
+func (a *app) showResult(r api.Result, names int) {
+	message := clean(r.Message)
+	if message == "" {
+		message = r.State
+	}
+	if !r.OK {
+		message = a.out.paint(red, "✗") + " " + message
+	}
+	fmt.Fprintf(a.out, "%s  %s\n", pad(clean(r.Name), names), message)
 }
 
 // showWaits says on the error output what those of patterns wait for that take

@@ -108,6 +108,9 @@ func (w *world) Reload(ctx context.Context, o api.ReloadOptions) (*api.Plan, err
 	}
 	applied := *p
 	applied.Applied = true
+	if !o.Wait {
+		applied.Results, applied.RolledBack = nil, ""
+	}
 	return &applied, nil
 }
 func (w *world) Daemon(context.Context) (*api.Daemon, error) {
@@ -371,6 +374,13 @@ func TestStatusJSON(t *testing.T) {
 	}
 }
 
+// takenBack is a reload that was.
+func takenBack(why string) *api.Plan {
+	p := bigPlan()
+	p.RolledBack = why
+	return p
+}
+
 func bigPlan() *api.Plan {
 	dir, _ := os.Getwd()
 	return &api.Plan{
@@ -482,6 +492,7 @@ func TestExitStatuses(t *testing.T) {
 		{empties, "plan", 2, "nothing would be left"},
 		{empties, "reload", 1, "hint: tend reload --allow-empty"},
 		{empties, "reload --allow-empty", 0, ""},
+		{&world{plan: takenBack("web did not become ready")}, "reload", 1, "taken back: web did not become ready"},
 		{broken, "plan", 1, "tend.toml:7: unknown key \"restrat\"\n✗ 1 error; what runs is untouched\n"},
 		{broken, "reload", 1, "✗ 1 error; what runs is untouched"},
 		{healthy, "events", 0, ""},
@@ -520,6 +531,32 @@ func TestExitStatuses(t *testing.T) {
 				t.Errorf("it did well and complains: %s", c.err)
 			}
 		})
+	}
+}
+
+// What a reload has set going is shown below its plan, unless nobody waits for it.
+func TestReloadResults(t *testing.T) {
+	done, not := api.Result{Name: "web", OK: true, Message: "started, pid 7"}, api.Result{Name: "queue:1", Message: "exit 1"}
+	for _, test := range []struct {
+		results []api.Result
+		args    []string
+		status  int
+		out     string
+	}{
+		{[]api.Result{done}, nil, 0, "web  started, pid 7\n"},
+		{[]api.Result{done, not}, nil, exitFailed, "web      started, pid 7\nqueue:1  ✗ exit 1\n"},
+		{[]api.Result{done, not}, []string{"--no-wait"}, 0, ""},
+		{[]api.Result{not}, []string{"--json"}, exitFailed, ""},
+	} {
+		p := bigPlan()
+		p.Results = test.results
+		c := newCall(t, &world{plan: p}, pipe, false)
+		if got := c.run(append([]string{"reload"}, test.args...)...); got != test.status {
+			t.Errorf("%v: exit status %d", test, got)
+		}
+		if _, after, _ := strings.Cut(c.out.String(), "gone\n"); after != test.out {
+			t.Errorf("%v: got\n%s", test, c.out)
+		}
 	}
 }
 

@@ -105,12 +105,17 @@ func (c control) Act(ctx context.Context, verb, pattern string, act api.Act) (*a
 	case a := <-answer:
 		return resultsView(a, pending)
 	case <-ctx.Done():
-		c.d.post(func() {
-			delete(c.d.cmds, in.Cmd)
-			c.d.step(engine.Cancel{Cmd: in.Cmd})
-		})
+		c.d.cancel(in.Cmd)
 		return nil, ctx.Err()
 	}
+}
+
+// cancel lets go of a command whose asker has gone. What it began goes on.
+func (d *Daemon) cancel(cmd uint64) {
+	d.post(func() {
+		delete(d.cmds, cmd)
+		d.step(engine.Cancel{Cmd: cmd})
+	})
 }
 
 func resultsView(a engine.Answer, pending bool) (*api.Results, error) {
@@ -133,7 +138,29 @@ func (c control) Plan(ctx context.Context) (*api.Plan, error) {
 }
 
 func (c control) Reload(ctx context.Context, o api.ReloadOptions) (*api.Plan, error) {
-	return c.load(ctx, reloadRequest{why: byCommand, allowEmpty: o.AllowEmpty})
+	r := reloadRequest{why: byCommand, allowEmpty: o.AllowEmpty}
+	if !o.Wait {
+		return c.load(ctx, r)
+	}
+	done, cmd := make(chan engine.Answer, 1), make(chan uint64, 1)
+	r.done, r.began = done, func(n uint64) { cmd <- n }
+	plan, err := c.load(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case a := <-done:
+		results, err := resultsView(a, false)
+		if err != nil {
+			return nil, err
+		}
+		answered := *plan // which the event of it has as well
+		answered.Results, answered.RolledBack = results.Results, a.Undone
+		return &answered, nil
+	case <-ctx.Done():
+		c.d.cancel(<-cmd)
+		return nil, ctx.Err()
+	}
 }
 
 func (c control) load(ctx context.Context, r reloadRequest) (*api.Plan, error) {

@@ -30,6 +30,8 @@ type reloadRequest struct {
 	why        why
 	allowEmpty bool
 	reply      func(*api.Plan, *api.Error) // nil: nobody waits
+	done       chan<- engine.Answer        // gets what comes of it, if it is applied; nil: nobody waits for that
+	began      func(cmd uint64)            // is told the number of the command that it is then
 	take       func(*conf.Result)          // gets what was loaded, and nothing else happens; nil: it is applied
 }
 
@@ -113,11 +115,11 @@ func (d *Daemon) onLoaded(r reloadRequest, result *conf.Result) {
 	plan.Applied = true
 	d.changeRemote(result.Set.Daemon)
 	if changed {
-		d.apply(result, plan)
+		d.apply(r, result, plan)
 	} else {
 		// Sources may have moved, and the manual start of a disabled program
 		// ends with any reload.
-		d.step(engine.Desired{Set: result.Set})
+		d.desire(r, result.Set)
 		d.wireApplied(result)
 		if r.why == bySignal {
 			d.tell(event.Event{Kind: event.ConfigApplied, Message: "reloaded, nothing has changed", Detail: plan})
@@ -126,14 +128,31 @@ func (d *Daemon) onLoaded(r reloadRequest, result *conf.Result) {
 	r.answer(plan, nil)
 }
 
-func (d *Daemon) apply(result *conf.Result, plan *api.Plan) {
+// desire makes a set the wanted world. Who waits for what comes of it is told,
+// unless nobody will be there to tell.
+func (d *Daemon) desire(r reloadRequest, set *spec.Set) {
+	in := engine.Desired{Set: set}
+	if r.done != nil {
+		d.cmdSeq++
+		if d.upgrading {
+			r.done <- engine.Answer{}
+		} else {
+			in.Cmd = d.cmdSeq
+			d.cmds[in.Cmd] = r.done
+		}
+		r.began(d.cmdSeq)
+	}
+	d.step(in)
+}
+
+func (d *Daemon) apply(r reloadRequest, result *conf.Result, plan *api.Plan) {
 	d.warn(result)
 	old := d.engine.Set().Daemon
 	d.files = result
 	d.say.configure(result.Set.Daemon)
 	d.capture.Bound(result.Set.Daemon.LogMaxTotal, d.place.logs)
 	d.tell(event.Event{Kind: event.ConfigApplied, Message: planWords(plan), Detail: plan})
-	d.step(engine.Desired{Set: result.Set})
+	d.desire(r, result.Set)
 	d.wireApplied(result)
 	if now := result.Set.Daemon; now.State != old.State || now.SocketMode != old.SocketMode || now.SocketGroup != old.SocketGroup {
 		d.tell(event.Event{Kind: event.DaemonWarning, Message: "a changed state, socket_mode or socket_group counts from the next start of tend"})

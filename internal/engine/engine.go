@@ -30,8 +30,12 @@ type ID uint32
 type Input interface{ input() }
 
 type (
-	// Desired is a new wanted world; it has passed all checks.
-	Desired struct{ Set *spec.Set }
+	// Desired is a new wanted world; it has passed all checks. It is answered under
+	// Cmd, unless that is 0, when all that it sets going has its result.
+	Desired struct {
+		Set *spec.Set
+		Cmd uint64
+	}
 	// Act is a command of a person or a program. It is answered under Cmd.
 	Act struct {
 		Cmd     uint64
@@ -148,6 +152,7 @@ type Answer struct {
 	Cmd     uint64
 	Results []Result
 	Refused *Refusal // the command was not begun
+	Undone  string   // why the new world of a Desired was taken back; "": it wasn't
 }
 
 // Result is what a command did to one instance.
@@ -169,7 +174,8 @@ type Refusal struct {
 type Engine struct {
 	outside unit.Outside
 	set     *spec.Set
-	trial   *trial // nil: no reload is on trial
+	trial   *trial   // nil: no reload is on trial
+	reload  *command // that is being begun, and waits for what it sets going; nil: none
 
 	programs map[string]*program
 	order    []*program // as they are shown: those of the set, then those that leave
@@ -248,7 +254,8 @@ type wait struct {
 type command struct {
 	id      uint64
 	results []Result
-	open    int // results still missing
+	open    int    // results still missing, and what else it has to wait for
+	undone  string // see Answer
 }
 
 // New returns an engine without programs.
@@ -268,7 +275,7 @@ func (e *Engine) Step(now time.Time, in Input) Output {
 	e.rested, e.restored = e.restored, false
 	switch in := in.(type) {
 	case Desired:
-		e.onReload(in.Set)
+		e.onReload(in)
 	case Act:
 		e.onAct(in)
 	case Cancel:
@@ -370,6 +377,7 @@ func (e *Engine) onDesired(set *spec.Set) {
 	e.bindDown()
 	for _, n := range starts {
 		e.start(n)
+		e.await(n, Start)
 	}
 	for _, p := range e.order { // the edges are new, and who was held by one may not be any more
 		if len(p.before) > 0 || p.held > 0 {
@@ -461,6 +469,7 @@ func (e *Engine) adopt(p *program, s *spec.Program) (starts []*entry) {
 		if s.Rolling && !enabled && !back && s.Enabled && n.manual != wantDown && n.unit.Up() && !n.unit.Gone() && n.outdated() {
 			e.enroll(n)
 			n.earlier = true
+			e.await(n, Restart)
 			e.do(Configure{ID: n.id, Name: n.name, Spec: n.unit.Spec()}) // it may be named otherwise now
 			continue
 		}
@@ -474,6 +483,7 @@ func (e *Engine) adopt(p *program, s *spec.Program) (starts []*entry) {
 			switch {
 			case restart && !n.unit.Gone() && (s.Autostart || n.unit.Up()):
 				e.request(n, unit.Restart{})
+				e.await(n, Restart)
 			case s.Autostart:
 				starts = append(starts, n)
 			}
@@ -482,6 +492,7 @@ func (e *Engine) adopt(p *program, s *spec.Program) (starts []*entry) {
 			starts = append(starts, n)
 		case restart && n.unit.Up():
 			e.request(n, unit.Restart{})
+			e.await(n, Restart)
 		}
 	}
 	slices.SortFunc(p.entries, func(a, b *entry) int { return a.index - b.index })
@@ -504,9 +515,10 @@ func (n *entry) outdated() bool {
 // retire lets an instance go that is not wanted any more, in its program's way.
 func (e *Engine) retire(n *entry) {
 	if n.program.spec.WhenDisabled == spec.DisabledDrain {
-		e.request(n, unit.Drain{})
+		e.request(n, unit.Drain{}) // which may take for ever
 	} else {
 		e.request(n, unit.Down{})
+		e.await(n, Stop)
 	}
 }
 
@@ -533,6 +545,10 @@ func (e *Engine) onRenew(in Renew) {
 		if n.leaving || !n.unit.Up() || n.manual == wantDown {
 			continue
 		}
+		switch n.held.(type) {
+		case unit.Down, unit.Drain: // it isn't wanted up any more
+			continue
+		}
 		if !said {
 			said = true
 			e.say(event.Event{Kind: event.Renewed, Program: in.Program, Message: in.Why + ", restarting"})
@@ -546,6 +562,7 @@ func (e *Engine) onShutdown(now bool) {
 		e.stopping = true
 		e.rested = true // there may be nothing to stop
 		e.say(event.Event{Kind: event.DaemonStopping, Message: "stopping all programs"})
+		e.endTrial("")
 		e.saveWorld()
 		e.listenersLast()
 		if !now {
@@ -563,7 +580,7 @@ func (e *Engine) onShutdown(now bool) {
 
 func (e *Engine) onAct(in Act) {
 	if e.stopping && in.Verb != Signal && in.Verb != Stop {
-		e.out.Answer = append(e.out.Answer, Answer{Cmd: in.Cmd, Refused: &Refusal{Message: "tend is stopping"}})
+		e.out.Answer = append(e.out.Answer, stopsAlready(in.Cmd))
 		return
 	}
 	var matched []*entry
@@ -657,10 +674,31 @@ func (e *Engine) onAct(in Act) {
 	}
 }
 
+// stopsAlready is the answer to what can't be begun any more.
+func stopsAlready(cmd uint64) Answer {
+	return Answer{Cmd: cmd, Refused: &Refusal{Message: "tend is stopping"}}
+}
+
 func (e *Engine) onCancel(cmd uint64) {
 	for _, n := range e.entries {
 		n.waits = slices.DeleteFunc(n.waits, func(w wait) bool { return w.cmd.id == cmd })
 	}
+	if t := e.trial; t != nil && t.cmd != nil && t.cmd.id == cmd {
+		t.cmd = nil
+	}
+}
+
+// await lets the reload that is being begun wait for what it has asked of an
+// instance.
+func (e *Engine) await(n *entry, verb Verb) {
+	cmd := e.reload
+	if cmd == nil {
+		return
+	}
+	n.waits = append(n.waits, wait{cmd: cmd, slot: len(cmd.results), verb: verb, gen: n.unit.Gen()})
+	cmd.results = append(cmd.results, Result{})
+	cmd.open++
+	e.checkWaits(n)
 }
 
 // match returns the instances that pattern means, in the order shown: those of a
@@ -925,8 +963,13 @@ func pidText(n *entry) string { return fmt.Sprintf("pid %d", n.unit.PID()) }
 // finish sets one result of a command, and answers it with the last one.
 func (e *Engine) finish(n *entry, w wait, ok bool, message string) {
 	w.cmd.results[w.slot] = Result{Name: n.name, OK: ok, State: n.unit.State(), Message: message}
-	if w.cmd.open--; w.cmd.open == 0 {
-		e.out.Answer = append(e.out.Answer, Answer{Cmd: w.cmd.id, Results: w.cmd.results})
+	e.answer(w.cmd)
+}
+
+// answer answers a command that waits for nothing more than what has come now.
+func (e *Engine) answer(cmd *command) {
+	if cmd.open--; cmd.open == 0 {
+		e.out.Answer = append(e.out.Answer, Answer{Cmd: cmd.id, Results: cmd.results, Undone: cmd.undone})
 	}
 }
 

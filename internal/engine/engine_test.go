@@ -39,6 +39,7 @@ var still = unit.Outside{
 //	set NAME KEY=VALUE …; NAME …     a wanted world; "[tend] exit_when=…" is the daemon,
 //	                                 "listens=EVENTS" makes a listener of supervisord's,
 //	                                 "group=…" the group of a supervisord.conf
+//	reload NAME …                    the same, as a command that waits
 //	start, stop, restart, run PATTERN     a command; "nowait" or "rolling" behind it
 //	signal SIG PATTERN, cancel N
 //	spawned NAME, failed NAME REASON, ended NAME exit N [left], ended NAME signal SIG,
@@ -113,6 +114,9 @@ func (p *player) play(line string) {
 	switch verb {
 	case "set":
 		p.step(now, Desired{Set: parseSet(p.t, arg)})
+	case "reload":
+		p.cmd++
+		p.step(now, Desired{Set: parseSet(p.t, arg), Cmd: p.cmd})
 	case "start", "stop", "restart", "run":
 		pattern, noWait := strings.CutSuffix(arg, " nowait")
 		pattern, rolling := strings.CutSuffix(pattern, " rolling")
@@ -259,6 +263,12 @@ func (p *player) step(now time.Time, in Input) {
 		fmt.Fprintf(p.out, "\tsay %s\n", showEvent(ev))
 	}
 	for _, a := range out.Answer {
+		if len(a.Results) == 0 && a.Refused == nil {
+			fmt.Fprintf(p.out, "\tanswer %d: there was nothing to do\n", a.Cmd)
+		}
+		if a.Undone != "" {
+			fmt.Fprintf(p.out, "\tanswer %d: taken back: %s\n", a.Cmd, a.Undone)
+		}
 		if a.Refused != nil {
 			fmt.Fprintf(p.out, "\tanswer %d: refused: %s %s\n", a.Cmd, a.Refused.Message, a.Refused.Hint)
 		}

@@ -121,19 +121,19 @@ func TestDiffLaws(t *testing.T) {
 		}
 
 		k, fresh := newKernel(), newKernel()
-		k.step(Desired{a})
+		k.step(Desired{Set: a})
 		pids := make(map[ID]int)
 		programs := make(map[ID]string)
 		for _, v := range k.e.Views() {
 			pids[v.ID], programs[v.ID] = v.PID, v.Spec.Name
 		}
 		k.effect = nil
-		k.step(Desired{clone(a)})
+		k.step(Desired{Set: clone(a)})
 		if len(k.effect) > 0 {
 			t.Fatalf("the same set again: %v", k.effect)
 		}
-		k.step(Desired{b})
-		fresh.step(Desired{b})
+		k.step(Desired{Set: b})
+		fresh.step(Desired{Set: b})
 		if got, want := world(k.e), world(fresh.e); !slices.Equal(got, want) {
 			t.Fatalf("b after a:\n%v\nb from nothing:\n%v", got, want)
 		}
@@ -271,7 +271,7 @@ func TestEveryField(t *testing.T) {
 				t.Fatalf("plan: %+v", plan)
 			}
 			k := newKernel()
-			k.step(Desired{a})
+			k.step(Desired{Set: a})
 			var id ID
 			for _, v := range k.e.Views() {
 				if v.Spec.Name == "p" {
@@ -279,7 +279,7 @@ func TestEveryField(t *testing.T) {
 				}
 			}
 			k.effect = nil
-			k.step(Desired{b})
+			k.step(Desired{Set: b})
 			var ends, spawns, configures int
 			for _, e := range k.effect {
 				switch e := e.(type) {
@@ -353,7 +353,7 @@ func TestUnknownInputPanics(t *testing.T) {
 				}
 			}()
 			e := New(still)
-			e.Step(epoch, Desired{parseSet(t, "a")})
+			e.Step(epoch, Desired{Set: parseSet(t, "a")})
 			e.Step(epoch, in)
 		}()
 	}
@@ -386,7 +386,7 @@ func BenchmarkRestart(b *testing.B) {
 	for name, link := range map[string]func(int) []string{"alone": alone, "after one": onFirst} {
 		b.Run(name, func(b *testing.B) {
 			k := newKernel()
-			k.step(Desired{many(10_000, link)})
+			k.step(Desired{Set: many(10_000, link)})
 			views := k.e.Views()
 			k.effect = nil
 			b.ReportAllocs()
@@ -407,10 +407,10 @@ func BenchmarkDesired(b *testing.B) {
 	k := newKernel()
 	sets := [2]*spec.Set{many(1000, alone), many(1000, alone)}
 	sets[1].Programs[500].StopTimeout++
-	k.step(Desired{sets[0]})
+	k.step(Desired{Set: sets[0]})
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		k.e.Step(k.now, Desired{sets[(i+1)%2]})
+		k.e.Step(k.now, Desired{Set: sets[(i+1)%2]})
 	}
 }
 
@@ -430,7 +430,7 @@ func BenchmarkLife(b *testing.B) {
 			}
 			return []string{fmt.Sprint("p", i-1)}
 		}), Shutdown{}},
-		{"removed, after one", many(10_000, onFirst), Desired{&spec.Set{}}},
+		{"removed, after one", many(10_000, onFirst), Desired{Set: &spec.Set{}}},
 		{"shutdown, instances after instances", func() *spec.Set {
 			set := many(2, onFirst)
 			set.Programs[0].Instances, set.Programs[1].Instances = 5000, 5000
@@ -440,7 +440,7 @@ func BenchmarkLife(b *testing.B) {
 		b.Run(test.name, func(b *testing.B) {
 			for b.Loop() {
 				k := newKernel()
-				k.step(Desired{test.set})
+				k.step(Desired{Set: test.set})
 				if v := k.e.Views()[9999]; v.State != unit.Running {
 					b.Fatalf("%s is %s", v.Name, v.State)
 				}

@@ -14,7 +14,9 @@ import (
 type trial struct {
 	before  *spec.Set
 	open    []tried
-	culprit *entry // did not; nil: none yet
+	culprit *entry   // did not; nil: none yet
+	why     string   // it didn't
+	cmd     *command // the reload, which waits for how this ends; nil: nobody does
 }
 
 // tried is an instance that has yet to become ready.
@@ -23,10 +25,39 @@ type tried struct {
 	gen uint64 // its generation before the reload
 }
 
-// onReload makes set the wanted world, on trial where it asks for that.
-func (e *Engine) onReload(set *spec.Set) {
+// onReload makes a set the wanted world, on trial where it asks for that.
+func (e *Engine) onReload(in Desired) {
+	if in.Cmd != 0 {
+		if e.stopping {
+			e.out.Answer = append(e.out.Answer, stopsAlready(in.Cmd))
+			return
+		}
+		cmd := &command{id: in.Cmd, open: 1} // until all is begun
+		e.reload = cmd
+		defer func() {
+			e.reload = nil
+			e.answer(cmd)
+		}()
+	}
+	e.try(in.Set)
+}
+
+// try makes set the wanted world. One that is on trial stays so when it is named
+// again.
+func (e *Engine) try(set *spec.Set) {
 	before := e.set
-	e.trial = nil
+	if e.trial != nil && before.Daemon == set.Daemon && len(Diff(before, set).Items) == 0 {
+		e.onDesired(set)
+		e.joinTrial()
+		return
+	}
+	e.endTrial("")
+	gens := make(map[ID]uint64)
+	if set.Daemon.Rollback {
+		for id, n := range e.entries {
+			gens[id] = n.unit.Gen()
+		}
+	}
 	e.onDesired(set)
 	if !set.Daemon.Rollback || e.stopping || len(before.Programs) == 0 || e.set != set {
 		return
@@ -38,13 +69,41 @@ func (e *Engine) onReload(set *spec.Set) {
 			continue
 		}
 		for _, n := range p.entries {
-			if n.wanted() && !n.leaving {
-				t.open = append(t.open, tried{n, n.unit.Gen()})
+			if !n.wanted() || n.leaving {
+				continue
 			}
+			gen, known := gens[n.id]
+			if !known {
+				gen = n.unit.Gen()
+				if n.unit.State() == unit.Starting { // by this
+					gen--
+				}
+			}
+			t.open = append(t.open, tried{n, gen})
 		}
 	}
 	if len(t.open) > 0 {
 		e.trial = t
+		e.joinTrial()
+	}
+}
+
+// joinTrial lets the reload that is being begun wait for how the trial ends.
+func (e *Engine) joinTrial() {
+	if e.reload != nil && e.trial.cmd == nil {
+		e.trial.cmd = e.reload
+		e.reload.open++
+	}
+}
+
+// endTrial ends a trial, if there is one. undone says why its set is taken back, ""
+// that it isn't.
+func (e *Engine) endTrial(undone string) {
+	t := e.trial
+	e.trial = nil
+	if t != nil && t.cmd != nil {
+		t.cmd.undone = undone
+		e.answer(t.cmd)
 	}
 }
 
@@ -58,7 +117,7 @@ func (e *Engine) checkTrial() {
 	}
 	t.open = slices.DeleteFunc(t.open, func(n tried) bool { return t.culprit == nil && e.proven(n) })
 	if len(t.open) == 0 && t.culprit == nil {
-		e.trial = nil
+		e.endTrial("")
 	}
 }
 
@@ -75,7 +134,7 @@ func (e *Engine) proven(n tried) bool {
 		state == unit.Exited && !n.unit.Last().Success,
 		n.program.roll == nil && n.program.spec.Rolling && n.outdated(), // the roll ended before its turn
 		state == unit.Starting && n.unit.Gen() > n.gen+1:                // started again at once
-		e.trial.culprit = n.entry
+		e.trial.culprit, e.trial.why = n.entry, n.message
 		return false
 	case state == unit.Running:
 		return (n.unit.Ready() || n.unit.Spec().IsTask()) && !n.outdated()
@@ -86,8 +145,8 @@ func (e *Engine) proven(n tried) bool {
 // rollBack goes back to what was wanted before a reload.
 func (e *Engine) rollBack() {
 	before, culprit := e.trial.before, e.trial.culprit
-	e.trial = nil
-	e.say(event.Event{Kind: event.RolledBack, Program: culprit.program.spec.Name, Name: culprit.name,
-		Message: fmt.Sprintf("%s did not become ready: %s; the configuration before is in force again", culprit.name, culprit.message)})
+	message := fmt.Sprintf("%s did not become ready: %s; the configuration before is in force again", culprit.name, e.trial.why)
+	e.say(event.Event{Kind: event.RolledBack, Program: culprit.program.spec.Name, Name: culprit.name, Message: message})
+	e.endTrial(message)
 	e.onDesired(before)
 }

@@ -102,6 +102,11 @@ func (f *fake) Exec(_ context.Context, name string) (*api.Exec, error) {
 func (f *fake) Plan(context.Context) (*api.Plan, error) { return f.plan, f.ask("plan") }
 
 func (f *fake) Reload(_ context.Context, o api.ReloadOptions) (*api.Plan, error) {
+	if o.Wait {
+		p := *f.plan
+		p.Results, p.RolledBack = []api.Result{{Name: "web", OK: true, State: "running", Message: "started, pid 7"}}, "web did not become ready"
+		return &p, f.ask("reload %+v", o)
+	}
 	return f.plan, f.ask("reload %+v", o)
 }
 

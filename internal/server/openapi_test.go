@@ -277,6 +277,8 @@ func TestOpenAPI(t *testing.T) {
 					body = `{"signal": "HUP"}`
 				case strings.HasSuffix(path, "/scale"):
 					body = `{"instances": 3}`
+				case path == "/v1/reload":
+					body = `{"wait": true}`
 				case path == "/v1/programs":
 					body = `{"name": "web", "config": {"command": "sleep 1"}}`
 				case path == "/v1/login":

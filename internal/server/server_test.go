@@ -38,7 +38,7 @@ func TestClient(t *testing.T) {
 	if d := cmp.Diff(s.fake.plan, plan); d != "" {
 		t.Error("plan:", d)
 	}
-	if _, err := c.Reload(ctx, api.ReloadOptions{AllowEmpty: true}); err != nil || s.fake.last() != "reload {AllowEmpty:true}" {
+	if _, err := c.Reload(ctx, api.ReloadOptions{AllowEmpty: true}); err != nil || s.fake.last() != "reload {AllowEmpty:true Wait:false}" {
 		t.Error(s.fake.last(), err)
 	}
 	if d, err := c.Daemon(ctx); err != nil || d.PID != 812 || d.Config == nil {

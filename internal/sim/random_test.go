@@ -260,7 +260,13 @@ func (s *script) reload() {
 		s.fail("the schedule makes a set that isn't valid: %v", problems)
 	}
 	s.set = set
-	s.keepPIDs(old, func() { s.Step(engine.Desired{Set: set}) })
+	var cmd uint64
+	if s.rng.IntN(3) > 0 {
+		s.lastCmd++
+		cmd = s.lastCmd
+		s.open[cmd] = true
+	}
+	s.keepPIDs(old, func() { s.Step(engine.Desired{Set: set, Cmd: cmd}) })
 }
 
 // keepPIDs checks that a reload leaves alone what it doesn't change. It can't

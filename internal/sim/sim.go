@@ -316,7 +316,7 @@ func (w *World) trace(x any) {
 	case engine.Fact:
 		text = fmt.Sprintf("fact %s %T%+v", name(x.ID), x.Event, x.Event)
 	case engine.Desired:
-		text = "desired " + describe(x.Set)
+		text = fmt.Sprintf("desired as command %d: %s", x.Cmd, describe(x.Set))
 	case engine.Spawn:
 		text = fmt.Sprintf("  do spawn %s gen %d", name(x.ID), x.Gen)
 	case engine.Kernel:
