@@ -151,7 +151,6 @@ type Daemon struct {
 	hooks   hooks
 	watched fileWatch
 	prober  *health.Prober
-	checks  running           // by commands
 	notes   *notify.Receiver  // what programs say
 	storing int               // descriptors of programs
 	heard   []*notify.Message // that may be let go of when this turn is put aside

@@ -479,11 +479,8 @@ const aside = 1 << 63
 
 // onProc takes a fact of proc's into the loop.
 func (d *Daemon) onProc(f proc.Fact) {
-	if d.asides.take(f) {
-		return
-	}
 	if tag := tagOfFact(f); tag&aside != 0 {
-		d.checks.tell(tag, f) // which ignores others
+		d.asides.take(tag, f) // which ignores stop commands
 		return
 	}
 	d.post(func() { d.onFact(f) })

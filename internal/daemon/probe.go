@@ -3,13 +3,11 @@ package daemon
 import (
 	"bytes"
 	"context"
-	"fmt"
+	"errors"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"tend/internal/engine"
@@ -101,52 +99,13 @@ func (d *Daemon) forgetCheck(tree string, turn chan struct{}) {
 	if turn == nil {
 		return
 	}
-	limit := time.NewTimer(checkEnd)
+	limit := time.NewTimer(killedEnd)
 	defer limit.Stop()
 	select {
 	case turn <- struct{}{}:
 	case <-limit.C:
 	}
 	d.host.Forget(tree + checkTree)
-}
-
-// running are the checks by commands that are under way, by tag.
-type running struct {
-	mu    sync.Mutex
-	last  uint64
-	facts map[uint64]chan<- proc.Fact
-}
-
-// check marks the tags of checks, besides aside.
-const check = 1 << 61
-
-// begin returns a tag, and where the facts about it come.
-func (r *running) begin() (uint64, <-chan proc.Fact) {
-	c := make(chan proc.Fact, 2) // Ended and Emptied
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.facts == nil {
-		r.facts = make(map[uint64]chan<- proc.Fact)
-	}
-	r.last++
-	tag := aside | check | r.last
-	r.facts[tag] = c
-	return tag, c
-}
-
-func (r *running) end(tag uint64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.facts, tag)
-}
-
-// tell passes a fact on. It doesn't block.
-func (r *running) tell(tag uint64, f proc.Fact) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if c := r.facts[tag]; c != nil {
-		c <- f
-	}
 }
 
 // command returns a probe that runs a command as the program of an instance: with
@@ -169,87 +128,40 @@ func (d *Daemon) command(n *instance, f engine.Watch, c spec.Command) health.Pro
 		if err != nil {
 			return err
 		}
-		tag, facts := d.checks.begin()
-		defer d.checks.end(tag)
-		a := d.attempt(tag, index, f.Gen, f.Spec, account)
+		a := d.attempt(0, index, f.Gen, f.Spec, account)
+		d.beside(a, a.Name+checkTree, f.Gen)
 		a.Argv = c.Args()
-		a.Name += checkTree
-		mark := d.environ.markOf(a.Name, f.Gen)
-		a.Env[slices.Index(a.Env, a.Mark)], a.Mark = mark, mark
-		return d.runCheck(ctx, a, facts)
+		return d.runCheck(ctx, a)
 	}
 }
 
-const (
-	// checkEnd bounds the wait for the end of a check that was killed, and for the
-	// last of its output.
-	checkEnd = 5 * time.Second
-	lastLine = 1 << 10 // bytes of its output that are kept
-)
+const lastLine = 1 << 10 // bytes of the output of a check that are kept
 
-// runCheck runs a check to its end, or kills it with all that it has started when
-// its time is up. It returns what is wrong.
-func (d *Daemon) runCheck(ctx context.Context, a *proc.Attempt, facts <-chan proc.Fact) error {
+// runCheck runs a check, as runBeside does. It returns what is wrong.
+func (d *Daemon) runCheck(ctx context.Context, a *proc.Attempt) error {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return err
 	}
 	defer r.Close()
 	a.Stdin, a.Stdout, a.Stderr = -1, int(w.Fd()), int(w.Fd())
-	p, err := d.host.Spawn(a)
-	w.Close()
-	if err != nil {
-		return err
-	}
 	said := make(chan string, 1)
 	go func() { said <- tail(r) }()
-
-	var end proc.Ended
-	ended, emptied := false, false
-	take := func(f proc.Fact) {
-		switch f := f.(type) {
-		case proc.Ended:
-			end, ended, emptied = f, true, !f.Left
-		case proc.Emptied:
-			emptied = true
-		}
-	}
-	select {
-	case f := <-facts:
-		take(f)
-	case <-ctx.Done():
-	}
-	if !emptied {
-		_ = p.KillTree() // it may have ended by itself just now
-		limit := time.NewTimer(checkEnd)
-		defer limit.Stop()
-		for waiting := true; waiting && !emptied; {
-			select {
-			case f := <-facts:
-				take(f)
-			case <-limit.C:
-				waiting = false
-			}
-		}
-	}
-	r.SetReadDeadline(time.Now().Add(checkEnd)) // somebody else may have it open
+	status, err := d.runBeside(ctx, a)
+	w.Close()
+	r.SetReadDeadline(time.Now().Add(killedEnd)) // somebody else may have it open
 	line := <-said
-	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case !ended:
-		return fmt.Errorf("it can't be killed")
-	case end.Status == proc.Status{}:
-		return nil
+	if err != nil || status == (proc.Status{}) {
+		return err
 	}
-	how := "exit " + strconv.Itoa(end.Status.Code)
-	if end.Status.Signal != 0 {
-		how = "signal " + spec.Signal(end.Status.Signal).String()
+	how := "exit " + strconv.Itoa(status.Code)
+	if status.Signal != 0 {
+		how = "signal " + spec.Signal(status.Signal).String()
 	}
 	if line != "" {
 		how += ": " + line
 	}
-	return fmt.Errorf("%s", how)
+	return errors.New(how)
 }
 
 // tail reads to the end and returns the last line that isn't blank.
