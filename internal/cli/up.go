@@ -263,12 +263,14 @@ const longWait = time.Second
 const manyStarts = 5
 
 // settled reports whether nothing of list is on its way up any more: all that is
-// wanted is up, or some never will be and only those that wait for them remain.
+// wanted is up, or some never will be and only those that wait for them remain, or
+// for what nobody wants.
 func settled(list []api.Instance) bool {
-	waits, lost := false, false
+	waits, lost, busy := false, false, false
 	for _, i := range wantedOf(list) {
 		switch {
 		case i.Up():
+			busy = busy || i.State == api.Running && !i.Ready // a task: its end is waited for
 		case i.State == api.Failed, i.State == api.Exited:
 			lost = true
 		case i.State == api.Backoff && (i.Generation >= manyStarts || i.NextRun != nil && i.NextRun.Sub(i.Since) >= longWait):
@@ -279,7 +281,7 @@ func settled(list []api.Instance) bool {
 			return false
 		}
 	}
-	return !waits || lost
+	return !waits || lost || !busy
 }
 
 // wantedOf returns those of list that are wanted.

@@ -268,6 +268,8 @@ func TestUpTimeout(t *testing.T) {
 
 func TestSettled(t *testing.T) {
 	failed := instance("x", api.Failed, 0)
+	task := instance("t", api.Running, 1)
+	task.Ready = false
 	for _, test := range []struct {
 		name string
 		list []api.Instance
@@ -278,7 +280,8 @@ func TestSettled(t *testing.T) {
 		{"starting", []api.Instance{instance("a", api.Running, 1), instance("b", api.Starting, 0)}, false},
 		{"a failure and a start", []api.Instance{failed, instance("b", api.Starting, 0)}, false},
 		{"a failure", []api.Instance{failed, instance("b", api.Running, 0)}, true},
-		{"waits for something up", []api.Instance{instance("a", api.Running, 1), instance("b", api.Waiting, 0)}, false},
+		{"waits for a task's end", []api.Instance{task, instance("b", api.Waiting, 0)}, false},
+		{"waits for what nobody wants", []api.Instance{instance("a", api.Running, 1), instance("b", api.Waiting, 0)}, true},
 		{"waits for a failure", []api.Instance{failed, instance("b", api.Waiting, 0)}, true},
 		{"a short backoff", []api.Instance{backoff("a", 2, 200*time.Millisecond)}, false},
 		{"a long backoff", []api.Instance{backoff("a", 2, 2*time.Second)}, true},

@@ -177,12 +177,14 @@ type Engine struct {
 	trial   *trial   // nil: no reload is on trial
 	reload  *command // that is being begun, and waits for what it sets going; nil: none
 
-	programs map[string]*program
-	order    []*program // as they are shown: those of the set, then those that leave
-	entries  map[ID]*entry
-	lastID   ID
-	due      deadlines
-	touched  []*program // whose neighbours in the graph must be looked at
+	programs   map[string]*program
+	order      []*program // as they are shown: those of the set, then those that leave
+	entries    map[ID]*entry
+	lastID     ID
+	due        deadlines
+	stuck      []*entry   // with commands to be answered at the end of their patience
+	stuckUntil time.Time  // the first such end
+	touched    []*program // whose neighbours in the graph must be looked at
 
 	stopping bool
 	rested   bool // an instance came to rest in this step
@@ -248,7 +250,13 @@ type wait struct {
 	slot int
 	verb Verb
 	gen  uint64 // of the entry when the command came
+
+	stuck time.Time // since when it waits for what nobody wants; zero: it doesn't
 }
+
+// patience is how long a command waits for what nobody wants to be up: whoever
+// starts both may start the other one in a moment.
+const patience = time.Second
 
 // command is an Act that isn't answered yet.
 type command struct {
@@ -305,6 +313,13 @@ func (e *Engine) Step(now time.Time, in Input) Output {
 		for len(e.due) > 0 && !now.Before(e.due[0].unit.Deadline()) {
 			e.tell(e.due[0], unit.Tick{})
 		}
+		if len(e.stuck) > 0 && !now.Before(e.stuckUntil) {
+			stuck := e.stuck
+			e.stuck = nil
+			for _, n := range stuck {
+				e.checkWaits(n)
+			}
+		}
 	default:
 		panic(fmt.Sprintf("engine: unknown input %T", in))
 	}
@@ -314,6 +329,9 @@ func (e *Engine) Step(now time.Time, in Input) Output {
 	e.save()
 	if len(e.due) > 0 {
 		e.out.Wake = e.due[0].unit.Deadline()
+	}
+	if len(e.stuck) > 0 && (e.out.Wake.IsZero() || e.stuckUntil.Before(e.out.Wake)) {
+		e.out.Wake = e.stuckUntil
 	}
 	if e.trial != nil && e.trial.culprit != nil && !e.stopping {
 		e.out.Wake = e.now
@@ -898,7 +916,7 @@ func (e *Engine) checkWaits(n *entry) {
 	waits := n.waits
 	n.waits = nil
 	for _, w := range waits {
-		if done, ok, message := e.outcome(n, w); done {
+		if done, ok, message := e.outcome(n, &w); done {
 			e.finish(n, w, ok, message)
 		} else {
 			n.waits = append(n.waits, w)
@@ -907,7 +925,7 @@ func (e *Engine) checkWaits(n *entry) {
 }
 
 // outcome reports whether a command has its result, and which.
-func (e *Engine) outcome(n *entry, w wait) (done, ok bool, message string) {
+func (e *Engine) outcome(n *entry, w *wait) (done, ok bool, message string) {
 	state := n.unit.State()
 	if w.verb == Stop {
 		switch {
@@ -941,8 +959,14 @@ func (e *Engine) outcome(n *entry, w wait) (done, ok bool, message string) {
 	case unit.Waiting:
 		switch {
 		case n.waiting:
-			if failed := n.program.failedBefore(); failed != nil {
-				return true, false, fmt.Sprintf("waits for %s (%s: %s)", failed.name, failed.unit.State(), failed.message)
+			what, forGood := n.program.stuckBehind(make(map[*program]bool))
+			switch {
+			case what == "":
+				w.stuck = time.Time{}
+			case forGood || !w.stuck.IsZero() && !e.now.Before(w.stuck.Add(patience)):
+				return true, false, "waits for " + what
+			default:
+				e.beStuck(n, w)
 			}
 		case w.verb == RunNow && n.unit.Gen() == w.gen:
 		case w.verb == RunNow && n.unit.Last() != nil:
@@ -956,6 +980,20 @@ func (e *Engine) outcome(n *entry, w wait) (done, ok bool, message string) {
 		}
 	}
 	return false, false, ""
+}
+
+// beStuck has the commands that wait for n looked at again when the patience of one
+// of them is over.
+func (e *Engine) beStuck(n *entry, w *wait) {
+	if w.stuck.IsZero() {
+		w.stuck = e.now
+	}
+	if until := w.stuck.Add(patience); len(e.stuck) == 0 || until.Before(e.stuckUntil) {
+		e.stuckUntil = until
+	}
+	if !slices.Contains(e.stuck, n) {
+		e.stuck = append(e.stuck, n)
+	}
 }
 
 func pidText(n *entry) string { return fmt.Sprintf("pid %d", n.unit.PID()) }

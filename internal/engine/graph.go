@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"slices"
 
 	"tend/internal/spec"
@@ -214,17 +215,29 @@ func (n *entry) isUp() bool {
 	return false
 }
 
-// failedBefore returns an instance of what p comes after that is at rest and will
-// not let p start, nil if there is none.
-func (p *program) failedBefore() *entry {
+// stuckBehind says what p waits for, by way of others or not, that won't get up by
+// itself: it has failed, for good, or it is required and nobody wants it. "" is
+// nothing. seen holds the programs that need not be looked at again.
+func (p *program) stuckBehind(seen map[*program]bool) (what string, forGood bool) {
+	seen[p] = true
 	for _, dep := range p.after {
+		required, wanted := slices.Contains(p.spec.Requires, dep.spec.Name), false
 		for _, n := range dep.entries {
 			if state := n.unit.State(); n.blocks() && state.AtRest() && state != unit.Stopped && n.unit.Deadline().IsZero() {
-				return n
+				return fmt.Sprintf("%s (%s: %s)", n.name, state, n.message), true
+			}
+			wanted = wanted || n.wanted() || n.isUp()
+		}
+		if required && !wanted {
+			return dep.spec.Name + ", which is to be down", false
+		}
+		if !seen[dep] && slices.ContainsFunc(dep.entries, func(n *entry) bool { return n.waiting && n.wanted() }) {
+			if what, forGood := dep.stuckBehind(seen); what != "" {
+				return dep.spec.Name + ", and that for " + what, forGood
 			}
 		}
 	}
-	return nil
+	return "", false
 }
 
 // satisfied reports whether those that come after p may start: every instance of
