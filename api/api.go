@@ -22,6 +22,10 @@ const (
 	Failed   = "failed"   // too many failed starts
 )
 
+// EventSeqHeader is a header of the answer to GET /v1/programs: the number of the
+// latest event that the list shows. Who follows the events from there on misses none.
+const EventSeqHeader = "Tend-Event-Seq"
+
 // Instance is one copy of a program, as GET /v1/programs lists it.
 type Instance struct {
 	Name          string     `json:"name"`    // "queue:0"

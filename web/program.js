@@ -8,6 +8,8 @@ import { Log } from './log.js'
 import { Plot } from './plot.js'
 
 const kept = 500 // events
+const every = 2000 // ms, between questions while nothing happens,
+const rest = 1000 // and while something does
 
 // Program is the page of name, which is that of a program or of one of its instances.
 export function Program({ name }) {
@@ -18,29 +20,37 @@ export function Program({ name }) {
 
   useEffect(() => {
     const mine = e => e.name === name || e.program === name
-    const again = () => Promise.all([
-      ask('GET', path(name)).then(v => { full.value = v; error.value = '' }, e => { error.value = e.message }),
-      ask('GET', path(name, 'why')).then(v => { why.value = v }, () => { why.value = null }),
-    ])
     full.value = why.value = null
     events.value = []
-    let fetched = null
-    const early = [] // came by the stream before what was held
+    let timer = 0
+    let asked = 0
+    let stale = true // something has happened that isn't in events
+    let gone = false
+    const again = async () => {
+      clearTimeout(timer)
+      timer = 0
+      asked = Date.now()
+      if (!document.hidden && link.peek() !== 'cut') {
+        const last = events.peek().at(-1)?.seq ?? 0
+        const held = stale ? ask('GET', `/v1/events?follow=0&program=${encodeURIComponent(name)}&since=${last}`).then(v => { if (!gone && v.length) events.value = [...(v[0].seq > last ? events.peek() : []), ...v].slice(-kept) }, () => {}) : null
+        stale = false
+        await Promise.all([held,
+          ask('GET', path(name)).then(v => { full.value = v; error.value = '' }, e => { error.value = e.message }),
+          ask('GET', path(name, 'why')).then(v => { why.value = v }, () => { why.value = null })])
+      }
+      if (!gone && !timer) timer = setTimeout(again, every)
+    }
+    // The stream tells that something has happened, and the log of events what: it has
+    // all of it.
     const heard = e => {
-      if (e.kind.startsWith('config.')) again()
-      if (!mine(e)) return
-      if (fetched) events.value = [...events.value, e].slice(-kept)
-      else early.push(e)
-      again()
+      if (!mine(e) && !e.kind.startsWith('config.')) return
+      stale ||= mine(e)
+      clearTimeout(timer)
+      timer = setTimeout(again, Math.max(0, asked + rest - Date.now()))
     }
     listeners.add(heard)
     again()
-    ask('GET', '/v1/events?follow=0&program=' + encodeURIComponent(name)).then(v => {
-      fetched = v.at(-1)?.seq ?? 0
-      events.value = [...v, ...early.filter(e => e.seq > fetched)].slice(-kept)
-    }, () => { fetched = 0 })
-    const timer = setInterval(() => { if (!document.hidden && link.peek() === 'live') again() }, 2000)
-    return () => { listeners.delete(heard); clearInterval(timer) }
+    return () => { gone = true; listeners.delete(heard); clearTimeout(timer) }
   }, [name])
 
   if (!list.length) {

@@ -31,6 +31,7 @@ type fake struct {
 	mu        sync.Mutex
 	asked     []string
 	instances []api.Instance
+	seq       uint64 // of the latest event in instances
 	logs      []LogFile
 	err       error
 	plan      *api.Plan
@@ -59,8 +60,8 @@ func (f *fake) wait(ctx context.Context) error {
 	}
 }
 
-func (f *fake) Instances(context.Context) ([]api.Instance, error) {
-	return f.instances, f.ask("instances")
+func (f *fake) Instances(context.Context) ([]api.Instance, uint64, error) {
+	return f.instances, f.seq, f.ask("instances")
 }
 
 func (f *fake) Program(_ context.Context, name string) (*api.Program, error) {

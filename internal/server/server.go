@@ -28,8 +28,9 @@ import (
 // goroutines; what they return isn't changed by either side afterwards. Errors
 // that are meant for the one who asks are [*api.Error].
 type Control interface {
-	// Instances returns all instances in the order in which they are shown.
-	Instances(ctx context.Context) ([]api.Instance, error)
+	// Instances returns all instances in the order in which they are shown, and the
+	// number of the latest event that they show.
+	Instances(ctx context.Context) (list []api.Instance, seq uint64, err error)
 	Program(ctx context.Context, name string) (*api.Program, error)
 	// Why tells of what pattern means; none is an error of kind not-found.
 	Why(ctx context.Context, pattern string) ([]api.Why, error)
@@ -65,6 +66,7 @@ type LogFile struct {
 type Config struct {
 	Control Control
 	Events  *event.Log
+	News    *News                            // of Control and Events, where servers share it; nil: this one has its own
 	Metrics http.Handler                     // answers GET /metrics; nil: nobody does
 	Access  *Access                          // of a server on a network; nil: who reaches a unix socket may do all, others nothing
 	Logf    func(format string, args ...any) // told of broken connections and bugs; nil: nobody
@@ -92,6 +94,7 @@ const (
 type Server struct {
 	control Control
 	log     *event.Log
+	news    *News
 	metrics http.Handler
 	access  atomic.Pointer[Access] // nil: not on a network
 	http    *http.Server
@@ -113,6 +116,9 @@ func New(c Config) *Server {
 		control: c.Control, log: c.Events, metrics: c.Metrics,
 		conns: make(chan struct{}, maxConns), streams: make(chan struct{}, maxStreams),
 		readLimit: readLimit, writeLimit: writeLimit, heartbeat: heartbeat,
+	}
+	if s.news = c.News; s.news == nil {
+		s.news = NewNews(c.Control, c.Events)
 	}
 	s.access.Store(c.Access)
 	s.ending, s.end = context.WithCancel(context.Background())

@@ -3,7 +3,9 @@ package usage
 import (
 	"bufio"
 	"math"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -48,8 +50,8 @@ func TestTree(t *testing.T) {
 	}
 	pid, _, _ := play(t, `sleep 1000 & setsid sleep 1000 & echo ready; wait`)
 	tree := []Tree{{Key: "a", PID: pid}}
-	u, ok := s.Sample(tree, true)["a"]
-	if !ok {
+	u := s.Sample(tree, true)[0]
+	if u == nil {
 		t.Fatal("there is no such tree")
 	}
 	if u.Processes != 3 || u.Threads != 3 {
@@ -72,9 +74,10 @@ func TestCPU(t *testing.T) {
 	// It works until it has used a fifth of a second, and says so.
 	pid, _, line := play(t, `echo ready; while read -r stat < /proc/$$/stat; do set -- $stat; [ $((${14} + ${15})) -ge 20 ] && break; done; echo done; exec sleep 1000`)
 	tree := []Tree{{Key: "a", PID: pid}}
-	before := s.Sample(tree, true)["a"]
+	before := s.Sample(tree, true)[0]
 	line()
-	after := s.Sample(tree, true)["a"]
+	s.detailed["a"].at = s.detailed["a"].at.Add(-shelfLife) // else it would be as good as a new one
+	after := s.Sample(tree, true)[0]
 	if used := after.CPU - before.CPU; used <= 0 || after.CPUPercent <= 0 {
 		t.Errorf("used %v, %f %%", used, after.CPUPercent)
 	}
@@ -92,8 +95,8 @@ func TestGone(t *testing.T) {
 	if err := cmd.Run(); err != nil {
 		t.Fatal(err)
 	}
-	if got := s.Sample([]Tree{{Key: "a", PID: cmd.Process.Pid}}, false); len(got) != 0 {
-		t.Errorf("%+v", got)
+	if got := s.Sample([]Tree{{Key: "a", PID: cmd.Process.Pid}}, false); got[0] != nil {
+		t.Errorf("%+v", got[0])
 	}
 }
 
@@ -104,14 +107,36 @@ func TestShelf(t *testing.T) {
 	}
 	pid, said, _ := play(t, `sleep 1000 & echo $!; wait`)
 	tree := []Tree{{Key: "a", PID: pid}}
-	first := s.Sample(tree, false)
+	first := s.Sample(tree, false)[0]
 	child, _ := strconv.Atoi(said)
 	syscall.Kill(child, syscall.SIGKILL)
-	if again := s.Sample(tree, false); again["a"] != first["a"] && !math.IsNaN(first["a"].CPUPercent) {
+	if again := s.Sample(tree, false)[0]; again != first {
 		t.Error("a sample isn't good for a second")
 	}
-	if more := s.Sample(append(tree, Tree{Key: "b", PID: pid}), false); len(more) != 2 {
+	more := s.Sample(append(tree, Tree{Key: "b", PID: pid}), false)
+	if more[0] != first || more[1] == nil {
 		t.Errorf("a tree that wasn't in the sample: %+v", more)
+	}
+	// Another process under the same name isn't the one that was measured.
+	other, _, _ := play(t, `echo ready; exec sleep 1000`)
+	if u := s.Sample([]Tree{{Key: "a", PID: other}}, false)[0]; u == first || u == nil || u.Processes != 1 {
+		t.Errorf("the next process is %+v", u)
+	}
+}
+
+// TestLongFile: what doesn't fit into the buffer is read all the same.
+func TestLongFile(t *testing.T) {
+	for _, size := range []int{0, 10, buffer - 1, buffer, buffer + 1, 5 * buffer} {
+		file := filepath.Join(t.TempDir(), "file")
+		want := strings.Repeat("x", size)
+		if err := os.WriteFile(file, []byte(want), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, room := range []int{1, buffer} {
+			if got, err := readFile(file, make([]byte, room)); err != nil || string(got) != want {
+				t.Errorf("%d bytes are read as %d, %v", size, len(got), err)
+			}
+		}
 	}
 }
 
@@ -126,7 +151,7 @@ func BenchmarkSample(b *testing.B) {
 	}
 	defer func() { cmd.Process.Kill(); cmd.Wait() }()
 	for b.Loop() {
-		s.at = time.Time{}
+		clear(s.plain)
 		s.Sample([]Tree{{Key: "a", PID: cmd.Process.Pid}}, false)
 	}
 }
