@@ -1,7 +1,7 @@
 // The page of a program or an instance: why it is so, its log, its figures, what
 // happened to it, its configuration.
 import { html, signal, useEffect, useRef, useComputed } from './lib.js'
-import { ask, path, names, instances, now, listeners, link } from './state.js'
+import { access, ask, path, names, instances, now, listeners, link, signals, sendSignal } from './state.js'
 import { span, percent, size, time, lastExit, look, roughly } from './words.js'
 import { State, Acts } from './list.js'
 import { Log } from './log.js'
@@ -64,7 +64,7 @@ export function Program({ name }) {
     <div class="title">
       <h1>${name}</h1>
       ${one ? html`<span class="big"><${State} i=${one} /></span>` : html`<span class="dim">${list.length} instances</span>`}
-      <span class="grow"></span><span class="buttons"><${Acts} name=${name} list=${list} words /></span>
+      <span class="grow"></span><span class="buttons"><${Signal} name=${name} list=${list} /><${Acts} name=${name} list=${list} words /></span>
     </div>
     <${Why} list=${list} why=${why.value} />
     ${!one && html`<div class="chips">${list.map(i => html`<a class="chip" href=${'#/' + encodeURIComponent(i.name)}>${i.name} <${State} i=${i} /></a>`)}</div>`}
@@ -83,6 +83,34 @@ export function Program({ name }) {
     </div>
     <${Config} full=${full.value} error=${error.value} />
   </main>`
+}
+
+export const choosing = signal('') // of what a signal is being chosen for
+
+// Signal is a menu of signals, for who may act on what has a process.
+function Signal({ name, list }) {
+  const box = useRef(null)
+  const on = choosing.value === name
+  const there = access.value?.act && list.some(i => i.pid)
+  useEffect(() => { if (on) box.current?.querySelector('[role=menuitem]')?.focus() }, [on])
+  useEffect(() => () => { if (choosing.peek() === name) choosing.value = '' }, [name])
+  if (!there) return null
+  const close = () => { choosing.value = ''; box.current.querySelector('button').focus() }
+  const key = e => {
+    const items = [...box.current.querySelectorAll('[role=menuitem]')]
+    const at = items.indexOf(document.activeElement)
+    const to = { ArrowDown: at + 1, j: at + 1, ArrowUp: at - 1, k: at - 1, Home: 0, End: -1 }[e.key]
+    if (!on || e.ctrlKey || e.metaKey || e.altKey) return
+    if (e.key === 'Escape') close()
+    else if (to !== undefined) items.at(to % items.length).focus()
+    else return
+    e.preventDefault()
+    e.stopPropagation() // the page has keys of its own
+  }
+  return html`<span class="menu" ref=${box} onKeyDown=${key} onFocusOut=${e => { if (on && !box.current.contains(e.relatedTarget)) choosing.value = '' }}>
+    <button class="act" aria-haspopup="menu" aria-expanded=${on} title="send a signal (K)" onClick=${() => { choosing.value = on ? '' : name }}><span aria-hidden="true">⚡︎</span> signal</button>
+    ${on && html`<div role="menu" class="card" aria-label=${'send a signal to ' + name}>${signals.map(([sig, means]) => html`<button key=${sig} role="menuitem" tabindex="-1" class="plain" onClick=${() => { close(); sendSignal(name, sig) }}><b>${sig}</b><span class="dim small">${means}</span></button>`)}</div>`}
+  </span>`
 }
 
 function Crumbs({ name, program }) {

@@ -48,9 +48,9 @@ export function note(text, tone = 'calm', about = '') {
 }
 
 // act does a verb to a program or an instance, and says what came of it.
-export async function act(verb, name) {
+export async function act(verb, name, body = {}) {
   try {
-    const { results } = await ask('POST', path(name, verb), {})
+    const { results } = await ask('POST', path(name, verb), body)
     for (const r of results.slice(0, 3)) note(`${r.name}: ${r.message}`, r.ok ? 'good' : 'bad', r.name)
     if (results.length > 3) note(`and ${results.length - 3} more`)
   } catch (e) {
@@ -67,6 +67,20 @@ export function confirmAct(verb, name) {
     text: verb === 'stop' ? 'It is asked to end, with everything that it started, and stays down until it is started.' : 'It is stopped with everything that it started, and started again.',
     go: () => act(verb, name),
   }
+}
+
+// signals are those that are offered, with what they mean to most programs.
+export const signals = [['HUP', 'read the configuration again, open logs anew'], ['TERM', 'end, in order'], ['INT', 'end, as Ctrl-C asks'],
+  ['QUIT', 'end, many with a dump of what they do'], ['USR1', 'as the program says'], ['USR2', 'as the program says'], ['WINCH', 'as the program says'],
+  ['STOP', 'stand still'], ['CONT', 'go on'], ['KILL', 'end at once, unasked']]
+
+// sendSignal sends a signal to the main processes of a program or an instance, after a
+// question where it hurts.
+export function sendSignal(name, sig) {
+  const go = () => act('signal', name, { signal: sig })
+  const text = { KILL: 'Its main process ends at once, without a chance to save anything.', STOP: 'Its main process stands still until it is told to go on (CONT).' }[sig]
+  if (!text) return go()
+  question.value = { title: `send ${sig} to ${name}?`, verb: `send ${sig}`, text, go }
 }
 
 let listed = 0 // number of the latest event that the latest list shows

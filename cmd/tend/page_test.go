@@ -130,6 +130,8 @@ type = "task"
 	b.until(`location.hash = '#/clock'`)
 	b.until(`document.querySelector('h1').textContent === 'clock'`)
 
+	b.step("send it a signal")
+	d.signalled(b, "clock")
 	b.step("stop it, with a question, and start it")
 	b.do(chromedp.Click(".title .stop"))
 	b.until(`document.querySelector('dialog[open] .danger')?.textContent === 'stop'`)
@@ -195,7 +197,30 @@ func TestPageOfMany(t *testing.T) {
 	b := openPage(t, d.url)
 	b.until(`document.querySelector('#token')`)
 	b.do(chromedp.SendKeys("#token", pageToken+"\r"))
-	b.until(`document.querySelectorAll('.row:not(.head)').length === 1000`)
+	b.until(`document.querySelector('.list').getAttribute('aria-rowcount') === '1001' && ` + row("p000"))
+	rows := `document.querySelectorAll('.row:not(.head)')`
+	b.until(rows + `.length < 150`)
+	tall := evaluate[float64](b, `document.querySelector('.rows').getBoundingClientRect().height`)
+	each := evaluate[float64](b, rows+`[3].getBoundingClientRect().height`)
+	if tall != 1000*each {
+		t.Errorf("a thousand rows of %f px are %f px tall", each, tall)
+	}
+	b.step("scroll through it")
+	for _, n := range []int{500, 999, 250, 0} {
+		b.until(fmt.Sprintf(`(scrollTo(0, %d), true)`, int(each)*n))
+		in := row(fmt.Sprintf("p%03d", n))
+		b.until(in + `?.getBoundingClientRect().top < innerHeight && ` + in + `.getBoundingClientRect().bottom > 0 && ` + rows + `.length < 150`)
+		if place := evaluate[float64](b, in+`.getBoundingClientRect().top - document.querySelector('.rows').getBoundingClientRect().top`); place != float64(n)*each {
+			t.Errorf("row %d is %f px from the top, want %f", n, place, float64(n)*each)
+		}
+	}
+	b.step("go through it by the keyboard")
+	for range 121 {
+		b.do(chromedp.KeyEvent("j"))
+	}
+	b.until(`(r => document.activeElement.textContent === 'p120' && r.top > 80 && r.bottom < innerHeight)(document.activeElement.getBoundingClientRect())`)
+	b.until(row("p120") + `.ariaRowIndex === '122' && !` + row("p000"))
+	b.step("find and sort")
 	ms := evaluate[float64](b, `(async () => {
 		const drawn = () => new Promise(ok => requestAnimationFrame(() => setTimeout(ok)))
 		const start = performance.now()
@@ -287,6 +312,25 @@ func (d *paged) stop() {
 	d.run.Process.Signal(syscall.SIGTERM)
 	d.run.Wait()
 	d.run = nil
+}
+
+// signalled sends a signal from the menu, after a question, and sees that it came.
+func (d *paged) signalled(b *browser, name string) {
+	d.t.Helper()
+	pid := d.pid(name)
+	b.do(chromedp.KeyEvent("K"))
+	b.until(`document.activeElement.textContent.startsWith('HUP')`)
+	b.pictures("signal")
+	b.do(chromedp.KeyEvent(kb.End))
+	b.until(`document.activeElement.textContent.startsWith('KILL')`)
+	b.do(chromedp.KeyEvent(kb.Escape))
+	b.until(`!document.querySelector('[role=menu]') && document.activeElement.closest('.menu') && location.hash === '#/` + name + `'`)
+	b.do(chromedp.Click(".menu button"))
+	b.until(`document.querySelector('[role=menu]')`)
+	b.do(chromedp.Click(".menu [role=menuitem]:last-child"))
+	b.until(`document.querySelector('dialog[open] .danger')?.textContent === 'send KILL'`)
+	b.do(chromedp.Click("dialog[open] .danger"))
+	b.until(fmt.Sprintf(`(f => +f > 0 && +f !== %d)([...document.querySelectorAll('.fact')].find(f => f.textContent.startsWith('pid')).querySelector('b').textContent)`, pid))
 }
 
 func (d *paged) pid(name string) int {
