@@ -81,8 +81,36 @@ export function Program({ name }) {
         <${Timeline} events=${events.value} list=${list} />
       </div>
     </div>
+    <${Processes} list=${full.value?.instances ?? []} />
     <${Config} full=${full.value} error=${error.value} />
   </main>`
+}
+
+// Processes shows those of the instances, each below its parent.
+function Processes({ list }) {
+  const some = list.filter(i => i.processes?.length)
+  if (!some.length) return null
+  return html`<section class="card processes" aria-label="processes"><header><h2>processes</h2></header>
+    <table><thead><tr><th scope="col">command</th><th scope="col">pid</th><th scope="col">cpu</th><th scope="col">mem</th><th scope="col">threads</th></tr></thead>
+    ${some.map(i => html`<tbody key=${i.name}>
+      ${list.length > 1 && html`<tr><th scope="rowgroup" colspan="5">${i.name}</th></tr>`}
+      ${twigs(i.processes).map(([p, twig]) => html`<tr key=${p.pid}>
+        <td title=${p.command}><span class="twig" aria-hidden="true">${twig}</span>${p.command || '–'}</td>
+        <td class="num">${p.pid}</td><td class="num">${percent(p.cpu_percent)}</td><td class="num">${size(p.memory_bytes)}</td><td class="num">${p.threads}</td></tr>`)}
+      ${i.usage.processes > i.processes.length && html`<tr><td class="dim" colspan="5">and ${i.usage.processes - i.processes.length} more</td></tr>`}
+    </tbody>`)}</table></section>`
+}
+
+// twigs returns each process with what is drawn before it to show whose child it is.
+function twigs(list) {
+  const last = new Map(list.map(p => [p.parent, p]))
+  const below = new Map() // pid → what is drawn before its children
+  return list.map(p => {
+    const stem = below.get(p.parent)
+    const end = last.get(p.parent) === p
+    below.set(p.pid, stem === undefined ? '' : stem + (end ? '   ' : '│  '))
+    return [p, stem === undefined ? '' : stem + (end ? '└─ ' : '├─ ')]
+  })
 }
 
 export const choosing = signal('') // of what a signal is being chosen for

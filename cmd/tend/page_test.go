@@ -102,7 +102,10 @@ type = "task"
 	b.until(`document.querySelector('.logs [aria-pressed]').textContent.includes('pause')`)
 	b.until(`[...document.querySelectorAll('.timeline li')].some(l => l.textContent.includes('signal KILL'))`)
 	b.until(`document.querySelectorAll('.plot canvas').length === 2`)
+	b.until(`(rows => rows.length === 2 && rows[0].textContent.includes('n=0; while') && rows[1].textContent.startsWith('└─ ') && rows[1].textContent.includes('sleep 0.2'))(document.querySelectorAll('.processes tbody tr'))`)
 	b.pictures("program")
+	b.until(`(document.querySelector('.processes').scrollIntoView({ block: 'center' }), true)`)
+	b.pictures("processes")
 
 	b.step("colours of terminals")
 	if wrong := evaluate[string](b, `import('/assets/ansi.js').then(({ pieces, plain, bare, node }) => {

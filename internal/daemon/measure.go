@@ -37,9 +37,20 @@ func (d *Daemon) measure(list []api.Instance, trees []usage.Tree, details bool) 
 			list[i].CPUPercent = &u.CPUPercent
 		}
 		if details {
-			list[i].Usage = usageView(u)
+			list[i].Usage, list[i].Processes = usageView(u), processesView(u.List)
 		}
 	}
+}
+
+func processesView(list []usage.Process) []api.Process {
+	v := make([]api.Process, len(list))
+	for i, p := range list {
+		v[i] = api.Process{PID: p.PID, Parent: p.Parent, Command: p.Command, CPUSeconds: p.CPU.Seconds(), MemoryBytes: p.Resident, Threads: p.Threads}
+		if !math.IsNaN(p.CPUPercent) {
+			v[i].CPUPercent = &list[i].CPUPercent
+		}
+	}
+	return v
 }
 
 // figures returns how things are, for Prometheus.

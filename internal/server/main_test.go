@@ -169,6 +169,7 @@ func instance(name string) api.Instance {
 		LastExit: &api.Exit{Signal: "KILL", At: then, Reason: "signal KILL"}, Message: "as it should be", Status: "serving", After: []string{"db"}, Requires: []string{"db"}, Outdated: true, Idle: true,
 		Usage: &api.Usage{CPUSeconds: 1.5, Processes: 2, Threads: 3, ResidentBytes: memory, ProportionalBytes: &memory, CgroupBytes: &memory, CgroupPeakBytes: &memory,
 			Descriptors: &memory, ReadBytes: &memory, WrittenBytes: &memory},
+		Processes: []api.Process{{PID: 41207, Parent: 1, Command: "php -S 127.0.0.1:8000", CPUPercent: &cpu, CPUSeconds: 1.5, MemoryBytes: memory, Threads: 3}},
 	}
 }
 

@@ -39,8 +39,15 @@ func (f *fake) Program(_ context.Context, name string) (*api.Program, error) {
 		"command": "./web --port 8080", "after": []any{"db"}, "restart": "always", "stop_timeout": 10.0, "umask": ""}}
 	for _, i := range f.list {
 		if i.Name == name || i.Program == name {
-			open, pss := int64(24), int64(40_000_000)
-			i.Usage = &api.Usage{CPUSeconds: 3720, Processes: 3, Threads: 12, ResidentBytes: 48_000_000, ProportionalBytes: &pss, Descriptors: &open}
+			open, pss, busy := int64(24), int64(40_000_000), 0.25
+			i.Usage = &api.Usage{CPUSeconds: 3720, Processes: 8, Threads: 15, ResidentBytes: 48_000_000, ProportionalBytes: &pss, Descriptors: &open}
+			i.Processes = []api.Process{
+				{PID: 41207, Parent: 812, Command: "php -S 127.0.0.1:8000 -t public", CPUPercent: &busy, MemoryBytes: 31_000_000, Threads: 1},
+				{PID: 41220, Parent: 41207, Command: "php \x1b[31mworker.php --queue=default,high --timeout=60 --sleep=3 --tries=3 --memory=128", CPUPercent: &busy, MemoryBytes: 12_000_000, Threads: 8},
+				{PID: 41231, Parent: 41220, Command: "sh -c true", MemoryBytes: 1_000_000, Threads: 1},
+				{PID: 41228, Parent: 41207, MemoryBytes: 4_000_000, Threads: 2},
+				{PID: 41302, Parent: 1, Command: "[defunct]", CPUPercent: &busy, Threads: 1},
+			}
 			p.Instances = append(p.Instances, i)
 		}
 	}

@@ -9,6 +9,7 @@ package usage
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"math"
 	"os"
@@ -46,7 +47,25 @@ type Usage struct {
 	Descriptors  int
 	Read         int64 // bytes fetched from storage, by what lives
 	Written      int64
+	List         []Process // the leader and what came of it, each after its parent, at most maxListed
 }
+
+// A Process is one of a tree.
+type Process struct {
+	PID, Parent int    // Parent may be none of the tree
+	Command     string // with its arguments; the name alone, in brackets, where it has hidden them
+	CPU         time.Duration
+	CPUPercent  float64 // as of the tree
+	Resident    int64   // bytes of memory
+	Threads     int
+	start       uint64
+}
+
+// Bounds of what is told of a tree's processes.
+const (
+	maxListed  = 200 // processes
+	maxCommand = 512 // bytes of a command
+)
 
 // Cgroup holds what the kernel counts for a cgroup; -1 where it doesn't.
 type Cgroup struct {
@@ -264,6 +283,7 @@ func (s *Sampler) measure(t Tree, m moment, before *taken, details bool) *taken 
 		if p, err := s.fs.Proc(pid); err == nil {
 			u.detail(p)
 		}
+		u.List = append(u.List, Process{PID: pid, Parent: st.parent, CPU: st.cpu, Resident: st.resident, Threads: st.threads, start: st.start})
 	}
 	if !there {
 		return nil
@@ -271,20 +291,108 @@ func (s *Sampler) measure(t Tree, m moment, before *taken, details bool) *taken 
 	if t.Cgroup != "" {
 		u.Cgroup = Cgroup{readNumber(t.Cgroup, "memory.current"), readNumber(t.Cgroup, "memory.peak")}
 	}
+	u.CPUPercent = m.lifelong(u.CPU, r.start)
 	known := before != nil && before.start == r.start
-	since, used := m.uptime-time.Duration(r.start)*(time.Second/ticks), u.CPU
 	if known {
-		since, used = m.at.Sub(before.at), u.CPU-before.usage.CPU
+		u.CPUPercent = m.percent(u.CPU, before.usage.CPU, before.usage.CPUPercent, before.at)
 	}
-	switch {
-	case known && since < shelfLife/2: // processor time is counted in steps too long for this
-		u.CPUPercent = before.usage.CPUPercent
-	case since > 0:
-		u.CPUPercent = 100 * max(0, used).Seconds() / since.Seconds()
-	case m.uptime > 0: // it has just been started
-		u.CPUPercent = 0
+	if !details {
+		return r
+	}
+	u.List = ordered(u.List, t.PID)
+	for i := range u.List {
+		p := &u.List[i]
+		p.Command = command(p.PID)
+		p.CPUPercent = m.lifelong(p.CPU, p.start)
+		if known {
+			for _, old := range before.usage.List {
+				if old.PID == p.PID && old.start == p.start {
+					p.CPUPercent = m.percent(p.CPU, old.CPU, old.CPUPercent, before.at)
+				}
+			}
+		}
 	}
 	return r
+}
+
+// lifelong returns the percentage of a processor that was used since the start, in
+// ticks, of a process.
+func (m moment) lifelong(cpu time.Duration, start uint64) float64 {
+	switch up := m.uptime - time.Duration(start)*(time.Second/ticks); {
+	case m.uptime == 0:
+		return math.NaN()
+	case up <= 0: // it has just been started
+		return 0
+	default:
+		return 100 * cpu.Seconds() / up.Seconds()
+	}
+}
+
+// percent returns the percentage that was used since a time before, when it was known
+// to be so much.
+func (m moment) percent(cpu, before time.Duration, percent float64, at time.Time) float64 {
+	since := m.at.Sub(at)
+	if since < shelfLife/2 { // processor time is counted in steps too long for this
+		return percent
+	}
+	return 100 * max(0, cpu-before).Seconds() / since.Seconds()
+}
+
+// ordered returns the processes of a tree, each after its parent, the leader first, and
+// those with the same parent by age. Those whose parent is none of them come last.
+func ordered(list []Process, leader int) []Process {
+	slices.SortFunc(list, func(a, b Process) int { return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.PID, b.PID)) })
+	children := make(map[int][]Process)
+	there := make(map[int]bool)
+	for _, p := range list {
+		there[p.PID] = true
+	}
+	for _, p := range list {
+		parent := p.Parent
+		if p.PID == leader || !there[parent] || parent == p.PID {
+			parent = 0
+		}
+		children[parent] = append(children[parent], p)
+	}
+	roots := children[0]
+	if at := slices.IndexFunc(roots, func(p Process) bool { return p.PID == leader }); at > 0 {
+		first := roots[at]
+		roots = slices.Insert(slices.Delete(roots, at, at+1), 0, first)
+	}
+	out := make([]Process, 0, len(list))
+	var add func([]Process)
+	add = func(some []Process) {
+		for _, p := range some {
+			if len(out) < maxListed {
+				out = append(out, p)
+				add(children[p.PID])
+			}
+		}
+	}
+	add(roots)
+	return out
+}
+
+// command returns what a process was started as, "" when it has just ended.
+func command(pid int) string {
+	var buf [buffer]byte
+	dir := "/proc/" + strconv.Itoa(pid)
+	text, err := readFile(dir+"/cmdline", buf[:])
+	if err != nil {
+		return ""
+	}
+	text = bytes.TrimRight(text, "\x00 ")
+	if len(text) == 0 {
+		name, err := readFile(dir+"/comm", buf[:])
+		if err != nil {
+			return ""
+		}
+		return "[" + strings.ToValidUTF8(string(bytes.TrimSpace(name)), "\ufffd") + "]"
+	}
+	if len(text) > maxCommand {
+		text = text[:maxCommand]
+	}
+	return strings.ToValidUTF8(string(bytes.ReplaceAll(text, []byte{0}, []byte{' '})), "\ufffd")
 }
 
 // stat is what is needed of /proc/PID/stat (proc_pid_stat(5)). With thousands of

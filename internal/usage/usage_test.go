@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -51,6 +52,11 @@ func TestTree(t *testing.T) {
 	pid, _, _ := play(t, `sleep 1000 & setsid sleep 1000 & echo ready; wait`)
 	tree := []Tree{{Key: "a", PID: pid}}
 	u := s.Sample(tree, true)[0]
+	for early := func() bool { // a child is a copy of the shell at first
+		return slices.ContainsFunc(u.List[1:], func(p Process) bool { return p.Command != "sleep 1000" })
+	}; u != nil && early(); u = s.Sample(tree, true)[0] {
+		clear(s.detailed)
+	}
 	if u == nil {
 		t.Fatal("there is no such tree")
 	}
@@ -62,6 +68,15 @@ func TestTree(t *testing.T) {
 	}
 	if math.IsNaN(u.CPUPercent) {
 		t.Error("no CPU percentage")
+	}
+	if len(u.List) != 3 || u.List[0].PID != pid || u.List[1].Parent != pid || u.List[2].Parent != pid {
+		t.Fatalf("processes: %+v", u.List)
+	}
+	if !strings.HasPrefix(u.List[0].Command, "/bin/sh -c sleep 1000 &") || u.List[1].Command != "sleep 1000" || u.List[1].Resident == 0 || u.List[1].Threads != 1 {
+		t.Errorf("processes: %+v", u.List)
+	}
+	if plain := s.Sample(tree, false)[0]; plain.List != nil {
+		t.Errorf("without details: %+v", plain)
 	}
 }
 
@@ -83,6 +98,26 @@ func TestCPU(t *testing.T) {
 	}
 	if after.CPU < 200*time.Millisecond {
 		t.Errorf("%v in all", after.CPU)
+	}
+}
+
+// TestOrdered: each process comes after its parent, the leader first, whatever has lost
+// its parent last, and never more than a screen can hold.
+func TestOrdered(t *testing.T) {
+	list := []Process{{PID: 9, Parent: 1, start: 1}, {PID: 4, Parent: 3, start: 5}, {PID: 2, Parent: 1, start: 2}, {PID: 5, Parent: 2, start: 4}, {PID: 3, Parent: 2, start: 3}, {PID: 6, Parent: 9, start: 6}}
+	var got []int
+	for _, p := range ordered(list, 2) {
+		got = append(got, p.PID)
+	}
+	if want := []int{2, 3, 4, 5, 9, 6}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	many := make([]Process, 3*maxListed)
+	for i := range many {
+		many[i] = Process{PID: 10 + i, Parent: 9 + i, start: uint64(i)} // each is the child of the one before
+	}
+	if got := ordered(many, 10); len(got) != maxListed || got[0].PID != 10 {
+		t.Errorf("%d processes of many, the first %d", len(got), got[0].PID)
 	}
 }
 
