@@ -241,6 +241,39 @@ func TestPageOfMany(t *testing.T) {
 	b.pictures("many")
 }
 
+// TestPageTLS: with TLS a browser speaks HTTP/2, in which it has as many streams at a
+// time as it likes: with HTTP/1.1 it would be six, for all tabs together.
+func TestPageTLS(t *testing.T) {
+	cert, key, err := selfSigned("localhost")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, text := range map[string][]byte{"cert.pem": cert, "key.pem": key} {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := startPage(t, fmt.Sprintf("tls_cert = %q\ntls_key = %q\n[web]\ncommand = \"sleep 1000\"\n", filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")))
+	d.url = strings.Replace(d.url, "http:", "https:", 1)
+	b := openPage(t, d.url, chromedp.Flag("ignore-certificate-errors", true))
+	b.until(`document.querySelector('#token')`)
+	b.do(chromedp.SendKeys("#token", pageToken+"\r"))
+	b.until(row("web") + `?.textContent.includes('ready')`)
+	b.until(`document.querySelector('.link').textContent === 'live'`)
+	if by := evaluate[string](b, `performance.getEntriesByType('navigation')[0].nextHopProtocol`); by != "h2" {
+		t.Errorf("the page came by %s", by)
+	}
+	b.step("twenty streams")
+	if n := evaluate[int](b, `Promise.all(Array.from({ length: 20 }, (_, n) => new Promise((ok, bad) => {
+		const s = new EventSource(n % 2 ? '/v1/events?since=0' : '/v1/programs/web/logs?follow')
+		s.onopen = ok
+		s.onerror = bad
+	}))).then(all => all.length)`); n != 20 {
+		t.Errorf("%d streams are open", n)
+	}
+}
+
 func row(name string) string {
 	return fmt.Sprintf(`[...document.querySelectorAll('.row')].find(r => r.querySelector('.name a')?.textContent === '%s')`, name)
 }
@@ -253,7 +286,8 @@ type paged struct {
 	run              *exec.Cmd
 }
 
-func startPage(t *testing.T, programs string) *paged {
+// startPage starts a daemon with a page; config goes on in its table [tend].
+func startPage(t *testing.T, config string) *paged {
 	t.Helper()
 	if _, err := exec.LookPath("chromium"); err != nil {
 		t.Skip("there is no chromium here (apt-get install chromium)")
@@ -271,7 +305,7 @@ func startPage(t *testing.T, programs string) *paged {
 	}
 	port := freePort(t)
 	d.url = fmt.Sprintf("http://127.0.0.1:%d/", port)
-	d.config = fmt.Sprintf("[tend]\nlisten = \"127.0.0.1:%d\"\ntoken_file = %q\nreload = \"manual\"\n", port, filepath.Join(d.dir, "tokens")) + programs
+	d.config = fmt.Sprintf("[tend]\nlisten = \"127.0.0.1:%d\"\ntoken_file = %q\nreload = \"manual\"\n", port, filepath.Join(d.dir, "tokens")) + config
 	d.write(d.config)
 	d.client = api.Dial(filepath.Join(d.dir, ".tend", "tend.sock"))
 	t.Cleanup(func() { killLeftovers(d.dir) })
@@ -356,10 +390,11 @@ type browser struct {
 	requests int
 }
 
-func openPage(t *testing.T, url string) *browser {
+func openPage(t *testing.T, url string, more ...chromedp.ExecAllocatorOption) *browser {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath("chromium"), chromedp.NoSandbox, chromedp.WindowSize(1440, 900),
 		chromedp.UserDataDir(t.TempDir()), chromedp.Flag("disable-dev-shm-usage", true))
+	options = append(options, more...)
 	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(cancel)
 	b := &browser{t: t, name: "open"}

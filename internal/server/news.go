@@ -93,10 +93,14 @@ type cell[T any] struct {
 
 // A making is an answer that is being made, or made.
 type making[T any] struct {
-	began time.Time
-	done  chan struct{} // closed when the rest is there
-	made  T
-	err   error
+	began  time.Time
+	ctx    context.Context // since it has begun
+	cancel context.CancelFunc
+	asking int // how many wait for it, or have it
+
+	done chan struct{} // closed when the rest is there
+	made T
+	err  error
 }
 
 // get returns an answer that is made from how things were at most age ago.
@@ -106,6 +110,11 @@ func (c *cell[T]) get(ctx context.Context, age time.Duration) (made T, err error
 	case <-m.done:
 		return m.made, m.err
 	case <-ctx.Done():
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if m.asking--; m.asking == 0 {
+			c.drop(m)
+		}
 		return made, ctx.Err()
 	}
 }
@@ -114,38 +123,48 @@ func (c *cell[T]) join(age time.Duration) *making[T] {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, m := range []*making[T]{c.last, c.running} {
-		if m != nil && age > 0 && time.Since(m.began) <= age {
+		if m != nil && age > 0 && m.asking > 0 && time.Since(m.began) <= age {
+			m.asking++
 			return m
 		}
 	}
 	if c.next == nil {
 		c.next = &making[T]{done: make(chan struct{})}
-		if c.running == nil {
-			c.begin()
-			go c.run()
-		}
 	}
-	if c.next == nil { // it has just been begun
-		return c.running
+	m := c.next
+	m.asking++
+	if c.running == nil {
+		c.begin()
+		go c.run()
 	}
-	return c.next
+	return m
 }
 
 // begin makes the next one the running one.
 func (c *cell[T]) begin() {
 	c.running, c.next = c.next, nil
-	if c.running != nil {
-		c.running.began = time.Now()
+	if m := c.running; m != nil {
+		m.began = time.Now()
+		// Not the context of one of those who wait: it is for all of them.
+		m.ctx, m.cancel = context.WithTimeout(context.Background(), readLimit)
+	}
+}
+
+// drop gives up what nobody waits for any more.
+func (c *cell[T]) drop(m *making[T]) {
+	switch m {
+	case c.next:
+		c.next = nil
+	case c.running:
+		m.cancel()
 	}
 }
 
 // run makes answers as long as somebody waits for one.
 func (c *cell[T]) run() {
 	for m := c.running; m != nil; {
-		// Not by the context of one of those who wait: it is for all of them.
-		ctx, cancel := context.WithTimeout(context.Background(), readLimit)
-		m.made, m.err = c.make(ctx)
-		cancel()
+		m.made, m.err = c.make(m.ctx)
+		m.cancel()
 		close(m.done)
 		c.mu.Lock()
 		if m.err == nil {

@@ -115,6 +115,7 @@ func grantOf(c net.Conn) access {
 // handle finds the row of a request, checks what the row says, and answers.
 func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 	o := &out{ResponseWriter: w, limit: s.writeLimit}
+	o.wait()
 	if r.ContentLength != 0 {
 		// Holds for what net/http reads away as well, should nobody want it.
 		o.readBy(headerLimit)

@@ -1,5 +1,5 @@
 // Package server speaks the daemon's protocol: JSON and event streams over
-// HTTP/1.1, on a unix socket.
+// HTTP/1.1 on a unix socket, and over HTTP/2 as well where there is TLS.
 //
 // All that can be asked, and what one must be allowed for it, is the one table
 // in routes.go. The package decides nothing about programs: it asks [Control],
@@ -11,6 +11,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log"
 	"net"
@@ -69,6 +70,7 @@ type Config struct {
 	News    *News                            // of Control and Events, where servers share it; nil: this one has its own
 	Metrics http.Handler                     // answers GET /metrics; nil: nobody does
 	Access  *Access                          // of a server on a network; nil: who reaches a unix socket may do all, others nothing
+	TLS     *tls.Config                      // what is spoken, with a certificate; nil: no TLS
 	Logf    func(format string, args ...any) // told of broken connections and bugs; nil: nobody
 }
 
@@ -88,6 +90,11 @@ const (
 	heartbeat   = 15 * time.Second // between signs of life on a stream
 	maxHeader   = 16 << 10         // bytes
 	maxBody     = 64 << 10         // bytes
+
+	// Of HTTP/2, where many requests share a connection.
+	maxConcurrent = 100              // requests of a connection at a time
+	pingAfter     = 30 * time.Second // of silence: is the other side there?
+	pingLimit     = 15 * time.Second // for its answer
 )
 
 // A Server answers requests. Its methods may be called from several goroutines.
@@ -124,9 +131,16 @@ func New(c Config) *Server {
 	s.ending, s.end = context.WithCancel(context.Background())
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true) // with TLS only
 	s.http = &http.Server{
-		Handler:           s.Handler(),
-		Protocols:         protocols,
+		Handler:   s.Handler(),
+		Protocols: protocols,
+		TLSConfig: c.TLS,
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: maxConcurrent, SendPingTimeout: pingAfter, PingTimeout: pingLimit,
+			// No more than a body can be, for each and for all of a connection.
+			MaxReceiveBufferPerStream: maxBody, MaxReceiveBufferPerConnection: 4 * maxBody,
+		},
 		ReadHeaderTimeout: headerLimit,
 		// WriteTimeout holds for what net/http itself answers; ours is renewed
 		// with each piece. ReadTimeout would end requests that wait.
@@ -165,7 +179,12 @@ func (s *Server) Serve(l net.Listener) error {
 	s.mu.Lock()
 	s.listeners = append(s.listeners, limited)
 	s.mu.Unlock()
-	err := s.http.Serve(limited)
+	var err error
+	if s.http.TLSConfig != nil {
+		err = s.http.ServeTLS(limited, "", "")
+	} else {
+		err = s.http.Serve(limited)
+	}
 	if errors.Is(err, http.ErrServerClosed) || s.ending.Err() != nil {
 		return nil
 	}
