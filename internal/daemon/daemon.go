@@ -473,7 +473,7 @@ func (d *Daemon) listen(settings spec.Daemon) (*net.UnixListener, error) {
 
 // serve begins to answer on l.
 func (d *Daemon) serve(l *net.UnixListener) {
-	d.server = server.New(server.Config{Control: control{d}, Events: d.events, News: d.news, Metrics: d.metrics.Handler()})
+	d.server = server.New(server.Config{Control: control{d}, Events: d.events, News: d.news, Metrics: d.metrics.Handler(), Socket: d.place.socket()})
 	d.listener = l
 	l.SetUnlinkOnClose(false)
 	go d.server.Serve(l)

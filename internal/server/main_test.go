@@ -197,7 +197,8 @@ func serve(t testing.TB, change func(*Server)) *served {
 		Items: []api.PlanItem{{Program: "web", Action: api.PlanLive, Summary: "1 more", Changes: []api.PlanChange{{Key: "stop_timeout", Apply: "live", Old: "10s", New: "60s"}}}},
 	}
 	s.fake.begun = make(chan struct{}, 100)
-	s.Server = New(Config{Control: s.fake, Events: s.events, Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	s.socket = filepath.Join(s.dir, "tend.sock")
+	s.Server = New(Config{Control: s.fake, Events: s.events, Socket: s.socket, Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
 		fmt.Fprintln(w, "tend_build_info 1")
 	})})
@@ -211,7 +212,6 @@ func serve(t testing.TB, change func(*Server)) *served {
 	if change != nil {
 		change(s.Server)
 	}
-	s.socket = filepath.Join(s.dir, "tend.sock")
 	l, err := ListenUnix(s.socket, 0o600, "")
 	if err != nil {
 		t.Fatal(err)

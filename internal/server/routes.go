@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -102,15 +101,6 @@ var routes = []route{
 }
 
 type grantKey struct{}
-
-// grantOf returns what may be done over a connection. Who can open the unix
-// socket is the daemon's owner, or was let in by socket_mode.
-func grantOf(c net.Conn) access {
-	if c.LocalAddr().Network() == "unix" {
-		return admin
-	}
-	return open
-}
 
 // handle finds the row of a request, checks what the row says, and answers.
 func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
@@ -210,6 +200,8 @@ func (s *Server) refuse(granted access) error {
 	switch a := s.access.Load(); {
 	case a != nil && granted == open:
 		return &statusError{http.StatusUnauthorized, &api.Error{Kind: api.KindForbidden, Message: "this needs a token", Hint: "Authorization: Bearer TOKEN, or POST /v1/login"}}
+	case a == nil && granted == read:
+		return &api.Error{Kind: api.KindForbidden, Message: "whom the socket's mode lets in as one of the others may look, not act", Hint: "be root, its owner or one of its group"}
 	case a != nil && len(a.Tokens) > 0:
 		return &api.Error{Kind: api.KindForbidden, Message: "this token may look, not act"}
 	}

@@ -6,7 +6,7 @@
 // reads the event log, and carries the bytes of logs from the files to whoever
 // wants them, past the daemon's loop. Who may do what over a network is said by
 // [Access]; a server without one answers on anything but a unix socket only what
-// is open to all.
+// is open to all, and on that by the socket's mode and who the kernel says is there.
 package server
 
 import (
@@ -70,6 +70,7 @@ type Config struct {
 	News    *News                            // of Control and Events, where servers share it; nil: this one has its own
 	Metrics http.Handler                     // answers GET /metrics; nil: nobody does
 	Access  *Access                          // of a server on a network; nil: who reaches a unix socket may do all, others nothing
+	Socket  string                           // path of the unix socket that is served, whose mode says who may do what; "": who gets in may do all
 	TLS     *tls.Config                      // what is spoken, with a certificate; nil: no TLS
 	Logf    func(format string, args ...any) // told of broken connections and bugs; nil: nobody
 }
@@ -102,6 +103,7 @@ type Server struct {
 	control Control
 	log     *event.Log
 	news    *News
+	socket  string
 	metrics http.Handler
 	access  atomic.Pointer[Access] // nil: not on a network
 	http    *http.Server
@@ -120,7 +122,7 @@ type Server struct {
 // New returns a server that listens nowhere yet.
 func New(c Config) *Server {
 	s := &Server{
-		control: c.Control, log: c.Events, metrics: c.Metrics,
+		control: c.Control, log: c.Events, socket: c.Socket, metrics: c.Metrics,
 		conns: make(chan struct{}, maxConns), streams: make(chan struct{}, maxStreams),
 		readLimit: readLimit, writeLimit: writeLimit, heartbeat: heartbeat,
 	}
@@ -149,7 +151,7 @@ func New(c Config) *Server {
 		MaxHeaderBytes: maxHeader,
 		ErrorLog:       log.New(logWriter(func(string, ...any) {}), "", 0),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, grantKey{}, grantOf(c))
+			return context.WithValue(ctx, grantKey{}, s.grantOf(c))
 		},
 	}
 	if c.Logf != nil {
