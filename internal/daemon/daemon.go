@@ -352,6 +352,7 @@ func (d *Daemon) open() (*spec.Set, error) {
 		}
 	}
 	d.metrics = metrics.New(d.opts.Version, d.figures)
+	d.inbox.lag = d.metrics.Lag
 	d.events = event.NewLog(eventsKept, max(d.lastEvent, d.past.events), d.heldEvents...)
 	d.news = server.NewNews(control{d}, d.events)
 	d.heldEvents = nil

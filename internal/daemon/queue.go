@@ -1,6 +1,9 @@
 package daemon
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // inbox is the loop's mailbox. It has no bound, since those who post must not
 // block: the reaper that tells of an end, above all.
@@ -11,11 +14,17 @@ type inbox struct {
 	mu        sync.Mutex
 	list      []func()
 	questions []func()
+	since     time.Time     // the first of list came in
 	wake      chan struct{} // holds a token while there is mail; made with room for one
+
+	lag func(time.Duration) // told how long the first has waited; nil: nobody
 }
 
 func (b *inbox) put(f func()) {
 	b.mu.Lock()
+	if len(b.list) == 0 {
+		b.since = time.Now()
+	}
 	b.list = append(b.list, f)
 	b.mu.Unlock()
 	b.tell()
@@ -40,6 +49,9 @@ func (b *inbox) take() []func() {
 	defer b.mu.Unlock()
 	list := b.list
 	b.list = nil
+	if b.lag != nil && len(list) > 0 {
+		b.lag(time.Since(b.since))
+	}
 	return list
 }
 

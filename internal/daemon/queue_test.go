@@ -3,12 +3,14 @@ package daemon
 import (
 	"slices"
 	"testing"
+	"time"
 )
 
 // TestInbox: a question goes before what was posted earlier, and what is posted keeps
 // its order.
 func TestInbox(t *testing.T) {
-	b := inbox{wake: make(chan struct{}, 1)}
+	lags := 0
+	b := inbox{wake: make(chan struct{}, 1), lag: func(time.Duration) { lags++ }}
 	var did []string
 	do := func(what string) func() { return func() { did = append(did, what) } }
 	b.put(func() {
@@ -25,6 +27,10 @@ func TestInbox(t *testing.T) {
 	}
 	if want := []string{"question", "first", "question of the first", "second"}; !slices.Equal(did, want) {
 		t.Errorf("did %q, want %q", did, want)
+	}
+	b.take()
+	if lags != 1 {
+		t.Errorf("%d times of waiting were told for one time of taking", lags)
 	}
 	select {
 	case <-b.wake: // of the question of the first
