@@ -229,6 +229,9 @@ function hear(e) {
     const list = waiting
     waiting = []
     list.forEach(happened)
+    const trouble = list.filter(e => (e.to === 'failed' || e.to === 'backoff') && ![e.name, e.program].some(n => location.hash === '#/' + encodeURIComponent(n)))
+    if (trouble.length > 3) note(`${trouble.length} are in trouble: ${trouble[0].name}, ${trouble[1].name}, …`, 'bad', 'many')
+    else for (const e of trouble) note(`${e.name}: ${e.message}`, e.to === 'failed' ? 'bad' : 'warn', e.name)
   }), 20)
 }
 
@@ -239,8 +242,6 @@ function happened(e) {
     const s = instances.get(e.name)
     if (s) s.value = changed(s.peek(), e)
   }
-  const onItsPage = [e.name, e.program].some(n => location.hash === '#/' + encodeURIComponent(n))
-  if ((e.to === 'failed' || e.to === 'backoff') && !onItsPage) note(`${e.name}: ${e.message}`, e.to === 'failed' ? 'bad' : 'warn', e.name)
   if (e.kind === 'config.rejected' || e.kind === 'config.applied') note(e.message, e.kind === 'config.applied' ? 'good' : 'bad')
   for (const f of listeners) f(e)
   refreshSoon()

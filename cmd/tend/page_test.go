@@ -194,7 +194,11 @@ func TestPageOfMany(t *testing.T) {
 	}
 	var config strings.Builder
 	for n := range 1000 {
-		fmt.Fprintf(&config, "[p%03d]\ncommand = \"exec sleep 1000\"\nautostart = %t\n", n, n < 40)
+		command := "exec sleep 1000"
+		if n >= 990 {
+			command = "exit 1"
+		}
+		fmt.Fprintf(&config, "[p%03d]\ncommand = %q\nautostart = %t\n", n, command, n < 40)
 	}
 	d := startPage(t, config.String())
 	b := openPage(t, d.url)
@@ -238,6 +242,12 @@ func TestPageOfMany(t *testing.T) {
 	if ms > 2000 {
 		t.Errorf("a key or a click takes %.0f ms", ms)
 	}
+	b.step("many in trouble are said in one line")
+	if _, err := d.client.Act(t.Context(), "start", "p99*", api.Act{NoWait: true}); err != nil {
+		t.Fatal(err)
+	}
+	b.until(`[...document.querySelectorAll('.notes p')].some(p => /^\d+ are in trouble: p99\d, p99\d, …$/.test(p.textContent))`)
+	b.until(`document.querySelector('.tile.warn')?.textContent.startsWith('10')`)
 	b.pictures("many")
 }
 
