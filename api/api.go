@@ -22,6 +22,10 @@ const (
 	Failed   = "failed"   // too many failed starts
 )
 
+// EventSeqHeader is a header of the answer to GET /v1/programs: the number of the
+// latest event that the list shows. Who follows the events from there on misses none.
+const EventSeqHeader = "Tend-Event-Seq"
+
 // Instance is one copy of a program, as GET /v1/programs lists it.
 type Instance struct {
 	Name          string     `json:"name"`    // "queue:0"
@@ -37,16 +41,17 @@ type Instance struct {
 	UptimeSeconds float64    `json:"uptime_seconds"`
 	Restarts      int        `json:"restarts"`
 	LastExit      *Exit      `json:"last_exit"`
-	CPUPercent    *float64   `json:"cpu_percent"`        // null where it isn't measured
-	MemoryBytes   *int64     `json:"memory_bytes"`       // null where it isn't measured
-	Usage         *Usage     `json:"usage,omitempty"`    // of a program's full view
-	NextRun       *time.Time `json:"next_run"`           // the next start: of a schedule, or the end of a backoff
-	Idle          bool       `json:"idle,omitempty"`     // waits for its time or a connection, and for nothing else
-	After         []string   `json:"after,omitempty"`    // programs that are ready before it is started
-	Requires      []string   `json:"requires,omitempty"` // and without which it is stopped
-	Message       string     `json:"message,omitempty"`  // why it is so: what it waits for, what failed
-	Status        string     `json:"status,omitempty"`   // what the program says of itself, by sd_notify(3)
-	Outdated      bool       `json:"outdated,omitempty"` // it runs by an earlier configuration, since a rolling restart has ended before its turn
+	CPUPercent    *float64   `json:"cpu_percent"`         // null where it isn't measured
+	MemoryBytes   *int64     `json:"memory_bytes"`        // null where it isn't measured
+	Usage         *Usage     `json:"usage,omitempty"`     // of a program's full view, as are
+	Processes     []Process  `json:"processes,omitempty"` // its processes: each after its parent, the main one first, 200 at most
+	NextRun       *time.Time `json:"next_run"`            // the next start: of a schedule, or the end of a backoff
+	Idle          bool       `json:"idle,omitempty"`      // waits for its time or a connection, and for nothing else
+	After         []string   `json:"after,omitempty"`     // programs that are ready before it is started
+	Requires      []string   `json:"requires,omitempty"`  // and without which it is stopped
+	Message       string     `json:"message,omitempty"`   // why it is so: what it waits for, what failed
+	Status        string     `json:"status,omitempty"`    // what the program says of itself, by sd_notify(3)
+	Outdated      bool       `json:"outdated,omitempty"`  // it runs by an earlier configuration, since a rolling restart has ended before its turn
 }
 
 // Up reports whether the instance is where it is wanted to be. A finished task
@@ -77,6 +82,17 @@ type Usage struct {
 	Descriptors       *int64  `json:"descriptors"`
 	ReadBytes         *int64  `json:"read_bytes"` // fetched from storage
 	WrittenBytes      *int64  `json:"written_bytes"`
+}
+
+// Process is one of those that an instance consists of.
+type Process struct {
+	PID         int      `json:"pid"`
+	Parent      int      `json:"parent"`  // may be none of the instance's: it has lost its own
+	Command     string   `json:"command"` // with its arguments, 512 bytes of it
+	CPUPercent  *float64 `json:"cpu_percent"`
+	CPUSeconds  float64  `json:"cpu_seconds"`
+	MemoryBytes int64    `json:"memory_bytes"`
+	Threads     int      `json:"threads"`
 }
 
 // Login is the body of POST /v1/login.

@@ -401,8 +401,10 @@ func TestPageHasMarks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := paste(string(page), beginMark, "new"); err != nil {
-		t.Error(err)
+	for _, mark := range []string{beginMark, beginLogs, beginLoad} {
+		if _, err := paste(string(page), mark, "new"); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
@@ -468,5 +470,44 @@ func TestCarry(t *testing.T) {
 		if err := did[0].whole([]string{file}, 2*logLine); (err == nil) != good {
 			t.Errorf("%q: %v", text, err)
 		}
+	}
+}
+
+// TestLoad goes through all situations with few programs and few pages.
+func TestLoad(t *testing.T) {
+	needCompiler(t)
+	if testing.Short() {
+		t.Skip("builds tend")
+	}
+	t.Chdir("..")
+	binary, err := buildTend(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{ctx: t.Context(), probe: tools.probe, n: 20, timeout: 30 * time.Second, sheet: newSheet(1)}
+	text, err := b.load(binary, crowd{pages: 6, stage: time.Second}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log(text)
+	for _, s := range situations {
+		if v := b.sheet.value("load-one-"+s.key, "tend", 0.5); !(v > 0) {
+			t.Errorf("%s: one program takes %v ms", s.title, v)
+		}
+	}
+	if v := b.sheet.value("load-events-flap", "tend", 0.5); !(v > 0) {
+		t.Errorf("%v events a second in a storm", v)
+	}
+	if lag := b.sheet.value("load-lag-restart", "tend", 0.5); !(lag > 0) {
+		t.Errorf("pages hear of events after %v ms", lag)
+	}
+	if n := b.sheet.value("load-cut", "tend", 1); n != 0 {
+		t.Errorf("%v pages were cut off", n)
+	}
+	if !strings.Contains(text, "| one program at the control socket, 99 %, ms |") || !strings.Contains(text, "| 20 programs, 6 pages |") {
+		t.Error("the report has other rows")
+	}
+	if left := children(t); len(left) > 0 {
+		t.Errorf("processes are still there: %v", left)
 	}
 }

@@ -8,10 +8,14 @@
 // where what is measured is explained.
 //
 //	go run ./bench [-rounds N] [-n N] [-only PARTS] [-peers NAMES] [-tend PATH] [-page PATH]
+//	go run ./bench -load [-rounds N] [-n N] [-tend PATH] [-page PATH]
 //	go run ./bench -logs [-quick] [-rounds N] [-peers NAMES] [-tend PATH] [-page PATH]
 //
 // With -logs it compares how output is carried into rotated files: beside a loop in
 // C and loggers, a table of its own on the same page.
+//
+// With -load it looks at tend alone: how it answers while two hundred pages are open
+// and hundreds of programs die and are restarted, the third table.
 //
 // It doesn't profile and doesn't compare with earlier runs. It runs in the module's root, needs a C compiler and some
 // minutes on a machine that does nothing else.
@@ -57,6 +61,7 @@ func run(args []string) error {
 	binary := flags.String("tend", "", "`path` of the binary; built from ./cmd/tend when empty; none leaves tend out")
 	page := flags.String("page", "", "put the table into this `file`; "+defaultPage+" after a whole run")
 	logs := flags.Bool("logs", false, "compare how output is carried into files instead")
+	load := flags.Bool("load", false, "look at tend alone, with many pages open and in a storm of events")
 	quick := flags.Bool("quick", false, "with -logs: a quarter of a GiB each time instead of one")
 	timeout := flags.Duration("timeout", time.Minute, "give up on what doesn't come in this `time`")
 	if err := flags.Parse(args); err != nil {
@@ -106,18 +111,19 @@ func run(args []string) error {
 		if err != nil {
 			return err
 		}
-		fmt.Print("\n", text)
-		if *page == "" {
-			return nil
-		}
-		if err := update(*page, beginLogs, text); err != nil {
-			return fmt.Errorf("cannot write the table into %s: %w", *page, err)
-		}
-		return nil
+		return publish(text, *page, beginLogs)
 	}
 	probe, err := compileProbe(tools)
 	if err != nil {
 		return err
+	}
+	if *load {
+		b := &bench{ctx: ctx, probe: probe, n: *n, timeout: *timeout, sheet: newSheet(*rounds)}
+		text, err := b.load(*binary, bigCrowd, *rounds)
+		if err != nil {
+			return err
+		}
+		return publish(text, *page, beginLoad)
 	}
 	limitBinary, err := compileLimit(tools)
 	if err != nil {
@@ -157,15 +163,11 @@ func run(args []string) error {
 		versions(columns) + fmt.Sprintf("; rounds: %d, in %s", *rounds, time.Since(began).Round(time.Second)),
 	}
 	text := report(b.sheet, *n, columns, about)
-	fmt.Print("\n", text)
-
 	if *page == "" && whole {
 		*page = defaultPage
 	}
-	if *page != "" {
-		if err := update(*page, beginMark, text); err != nil {
-			return fmt.Errorf("cannot write the table into %s: %w", *page, err)
-		}
+	if err := publish(text, *page, beginMark); err != nil {
+		return err
 	}
 	for _, c := range columns {
 		// That a peer fails is a result; that one of ours does is an error.
@@ -267,15 +269,21 @@ func versions(columns []*column) string {
 	return strings.Join(out, "; ")
 }
 
-// update replaces the table in the page.
-func update(page, mark, text string) error {
+// publish prints a table, and puts it into the page unless that is empty.
+func publish(text, page, mark string) error {
+	fmt.Print("\n", text)
+	if page == "" {
+		return nil
+	}
 	old, err := os.ReadFile(page)
-	if err != nil {
-		return err
+	if err == nil {
+		var fresh string
+		if fresh, err = paste(string(old), mark, text); err == nil {
+			err = os.WriteFile(page, []byte(fresh), 0o644)
+		}
 	}
-	fresh, err := paste(string(old), mark, text)
 	if err != nil {
-		return err
+		return fmt.Errorf("cannot write the table into %s: %w", page, err)
 	}
-	return os.WriteFile(page, []byte(fresh), 0o644)
+	return nil
 }

@@ -262,6 +262,7 @@ func machine(cpus int, goVersion, date string) string {
 const (
 	beginMark = "<!-- bench: begin (written by make bench) -->"
 	beginLogs = "<!-- bench: begin (written by go run ./bench -logs) -->"
+	beginLoad = "<!-- bench: begin (written by go run ./bench -load) -->"
 	endMark   = "<!-- bench: end -->"
 )
 

@@ -3,8 +3,8 @@
 import { html, render, signal, computed, useEffect, useRef, useComputed } from './lib.js'
 import { access, daemon, names, instances, link, cutSince, now, notes, question, confirmAct, enter, login, logout } from './state.js'
 import { look, span, up } from './words.js'
-import { List, filter, tone, rows, selected, fold, open } from './list.js'
-import { Program } from './program.js'
+import { List, filter, tone, rows, selected, fold, open, reveal } from './list.js'
+import { Program, choosing } from './program.js'
 import { Plan, Pending, showPlan, showing } from './plan.js'
 
 // Where one is: '' for the list, else the name of a program.
@@ -129,7 +129,7 @@ function Question() {
 }
 
 const keys = [['/', 'filter, or search the log'], ['j k', 'next, previous'], ['h l', 'fold, unfold a group'], ['Enter', 'open'], ['Esc', 'back, or clear the filter'],
-  ['s x r', 'start, stop, restart'], ['p', 'the plan of a reload'], ['t', 'light or dark'], ['?', 'this']]
+  ['s x r', 'start, stop, restart'], ['K', 'send a signal, on a program\'s page'], ['p', 'the plan of a reload'], ['t', 'light or dark'], ['?', 'this']]
 
 function Help() {
   const box = useRef(null)
@@ -148,7 +148,9 @@ const Notes = () => html`<div class="notes" role="status" aria-live="polite">${n
 function move(by) {
   const list = rows.peek()
   const at = list.findIndex(r => r.key === selected.peek())
-  selected.value = list[Math.max(0, Math.min(list.length - 1, at < 0 ? 0 : at + by))]?.key ?? ''
+  const to = Math.max(0, Math.min(list.length - 1, at < 0 ? 0 : at + by))
+  selected.value = list[to]?.key ?? ''
+  reveal(to)
   requestAnimationFrame(() => document.querySelector('.row.selected .name a')?.focus())
 }
 
@@ -174,6 +176,7 @@ addEventListener('keydown', e => {
     Enter: !e.target.closest('button, a, summary') && row && !here.peek() && (() => open(row.name ?? row.program)),
     Escape: () => { if (here.peek()) location.hash = '#/'; else { filter.value = ''; tone.value = ''; selected.value = '' } },
     s: () => act('start'), x: () => act('stop'), r: () => act('restart'),
+    K: here.peek() && (() => { choosing.value = here.peek() }),
     p: showPlan, t: turn, '?': () => { help.value = true },
   }[e.key]
   if (!does) return

@@ -1,5 +1,5 @@
 // The list of programs: live, folded, filtered, sorted, and cheap with a thousand.
-import { html, signal, computed, useComputed } from './lib.js'
+import { html, signal, computed, useComputed, useEffect } from './lib.js'
 import { access, names, instances, now, confirmAct, link } from './state.js'
 import { look, rank, span, percent, size, lastExit, count } from './words.js'
 import { Spark } from './plot.js'
@@ -61,15 +61,61 @@ export const rows = computed(() => {
   return out
 })
 
+// Of a long list only the rows in sight, and some around them, are in the document: a
+// thousand programs cost no more than those that are seen.
+const long = 150 // rows, from which on that is so
+const around = 20 // rows, above and below
+const sight = signal([0, 80]) // the first row in the document, and the one after the last
+let rowHeight = 39 // px, all the same; measured when one is there
+
+// see finds out which rows are in sight.
+function see() {
+  const box = document.querySelector('.rows')
+  if (!box) return
+  rowHeight = box.firstElementChild?.getBoundingClientRect().height || rowHeight
+  const top = box.getBoundingClientRect().top
+  const step = n => Math.floor(n / 10) * 10 // not drawn anew for each
+  const from = Math.max(0, step(-top / rowHeight - around))
+  const to = step((innerHeight - top) / rowHeight + around + 10)
+  const [a, b] = sight.peek()
+  if (a !== from || b !== to) sight.value = [from, to]
+}
+
+// reveal scrolls as far as is needed to have a row in sight.
+export function reveal(at) {
+  const box = document.querySelector('.rows')
+  if (!box) return
+  const top = box.getBoundingClientRect().top + at * rowHeight
+  const above = 100 // px, what lies over the list: the heads
+  if (top < above) scrollBy(0, top - above)
+  else if (top + 2 * rowHeight > innerHeight) scrollBy(0, top + 2 * rowHeight - innerHeight)
+  see()
+}
+
 export function List() {
   const shown = rows.value
-  return html`<div class="list" role="table" aria-label="programs" aria-rowcount=${shown.length}>
-    <div class="row head" role="row">
+  const whole = shown.length < long
+  const [from, to] = whole ? [0, shown.length] : sight.value
+  const first = Math.max(0, Math.min(from, shown.length - (to - from)))
+  useEffect(see, [shown.length])
+  useEffect(() => {
+    let due = 0
+    const soon = () => { due ||= requestAnimationFrame(() => { due = 0; see() }) }
+    addEventListener('scroll', soon, { passive: true })
+    addEventListener('resize', soon)
+    return () => { cancelAnimationFrame(due); removeEventListener('scroll', soon); removeEventListener('resize', soon) }
+  }, [])
+  return html`<div class="list" role="table" aria-label="programs" aria-rowcount=${shown.length + 1}>
+    <div class="row head" role="row" aria-rowindex="1">
       <${Head} by="name" /><${Head} by="state" /><span role="columnheader" class="pid">pid</span><${Head} by="up" />
       <${Head} by="restarts" right /><${Head} by="cpu" right /><${Head} by="mem" right />
       <span role="columnheader" class="last">last exit</span><span role="columnheader" class="acts"><span class="hidden">actions</span></span>
     </div>
-    ${shown.map(r => (r.list ? html`<${Group} key=${r.key} program=${r.program} list=${r.list} shut=${r.shut} />` : html`<${Row} key=${r.key} name=${r.name} child=${r.child} />`))}
+    <div class="rows" role="rowgroup" style=${whole ? {} : { height: shown.length * rowHeight + 'px', paddingTop: first * rowHeight + 'px' }}>
+      ${shown.slice(first, to).map((r, n) => (r.list
+        ? html`<${Group} key=${r.key} at=${first + n} program=${r.program} list=${r.list} shut=${r.shut} />`
+        : html`<${Row} key=${r.key} at=${first + n} name=${r.name} child=${r.child} />`))}
+    </div>
     ${shown.length === 0 && html`<p class="none">${empty()}</p>`}
   </div>`
 }
@@ -94,13 +140,13 @@ export function State({ i }) {
 
 // Row is an instance. It is drawn again when its own signal changes, or the selection
 // comes or goes; texts that go with the time are signals of their own.
-function Row({ name, child }) {
+function Row({ name, child, at }) {
   const here = useComputed(() => selected.value === name).value
   const i = instances.get(name)?.value
   const uptime = useComputed(() => { const v = instances.get(name)?.value; return v?.pid ? span((now.value - v.upAt) / 1000) : '–' })
   const last = useComputed(() => { const v = instances.get(name)?.value; return (v && lastExit(v, now.value)) || '–' })
   if (!i) return null
-  return html`<div role="row" class=${'row' + (child ? ' child' : '') + (here ? ' selected' : '')} onClick=${e => !e.target.closest('button') && open(name)}>
+  return html`<div role="row" aria-rowindex=${at + 2} class=${'row' + (child ? ' child' : '') + (here ? ' selected' : '')} onClick=${e => !e.target.closest('button') && open(name)}>
     <span role="cell" class="name"><a href=${'#/' + encodeURIComponent(name)} onFocus=${() => { selected.value = name }}>${name}</a></span>
     <span role="cell" class="st"><${State} i=${i} /></span>
     <span role="cell" class="pid num">${i.pid || '–'}</span>
@@ -114,7 +160,7 @@ function Row({ name, child }) {
 }
 
 // Group is the head of a program with several instances.
-function Group({ program, list, shut }) {
+function Group({ program, list, shut, at }) {
   const key = 'group ' + program
   const here = useComputed(() => selected.value === key).value
   const words = new Map()
@@ -125,7 +171,7 @@ function Group({ program, list, shut }) {
     words.set(word, w)
   }
   const measured = k => list.some(i => i[k] != null) || null
-  return html`<div role="row" class=${'row group' + (here ? ' selected' : '')} onClick=${e => !e.target.closest('button, a') && fold(program, !shut)}>
+  return html`<div role="row" aria-rowindex=${at + 2} class=${'row group' + (here ? ' selected' : '')} onClick=${e => !e.target.closest('button, a') && fold(program, !shut)}>
     <span role="cell" class="name"><button class="fold" aria-expanded=${!shut} aria-label=${(shut ? 'unfold ' : 'fold ') + program} onClick=${() => fold(program, !shut)}>${shut ? '▸' : '▾'}</button><a href=${'#/' + encodeURIComponent(program)} onFocus=${() => { selected.value = key }}>${program}</a> <span class="dim small">× ${list.length}</span></span>
     <span role="cell" class="st">${[...words].map(([word, w]) => html`<span class=${'state ' + w.colour}><span aria-hidden="true">${w.symbol}</span> ${w.n} ${word}</span> `)}</span>
     <span role="cell" class="pid"></span><span role="cell" class="up"></span>

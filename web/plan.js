@@ -24,7 +24,7 @@ async function apply(p) {
   try {
     await ask('POST', '/v1/reload', { allow_empty: p.empties })
     showing.value = false
-    refresh().catch(() => {}) // the next try says it
+    refresh(0).catch(() => {}) // the next try says it
   } catch (e) {
     plan.value = { error: e.message, diagnostics: e.diagnostics }
   }

@@ -1,13 +1,15 @@
 // The page of a program or an instance: why it is so, its log, its figures, what
 // happened to it, its configuration.
 import { html, signal, useEffect, useRef, useComputed } from './lib.js'
-import { ask, path, names, instances, now, listeners, link } from './state.js'
+import { access, ask, path, names, instances, now, listeners, link, signals, sendSignal } from './state.js'
 import { span, percent, size, time, lastExit, look, roughly } from './words.js'
 import { State, Acts } from './list.js'
 import { Log } from './log.js'
 import { Plot } from './plot.js'
 
 const kept = 500 // events
+const every = 2000 // ms, between questions while nothing happens,
+const rest = 1000 // and while something does
 
 // Program is the page of name, which is that of a program or of one of its instances.
 export function Program({ name }) {
@@ -18,29 +20,37 @@ export function Program({ name }) {
 
   useEffect(() => {
     const mine = e => e.name === name || e.program === name
-    const again = () => Promise.all([
-      ask('GET', path(name)).then(v => { full.value = v; error.value = '' }, e => { error.value = e.message }),
-      ask('GET', path(name, 'why')).then(v => { why.value = v }, () => { why.value = null }),
-    ])
     full.value = why.value = null
     events.value = []
-    let fetched = null
-    const early = [] // came by the stream before what was held
+    let timer = 0
+    let asked = 0
+    let stale = true // something has happened that isn't in events
+    let gone = false
+    const again = async () => {
+      clearTimeout(timer)
+      timer = 0
+      asked = Date.now()
+      if (!document.hidden && link.peek() !== 'cut') {
+        const last = events.peek().at(-1)?.seq ?? 0
+        const held = stale ? ask('GET', `/v1/events?follow=0&program=${encodeURIComponent(name)}&since=${last}`).then(v => { if (!gone && v.length) events.value = [...(v[0].seq > last ? events.peek() : []), ...v].slice(-kept) }, () => {}) : null
+        stale = false
+        await Promise.all([held,
+          ask('GET', path(name)).then(v => { full.value = v; error.value = '' }, e => { error.value = e.message }),
+          ask('GET', path(name, 'why')).then(v => { why.value = v }, () => { why.value = null })])
+      }
+      if (!gone && !timer) timer = setTimeout(again, every)
+    }
+    // The stream tells that something has happened, and the log of events what: it has
+    // all of it.
     const heard = e => {
-      if (e.kind.startsWith('config.')) again()
-      if (!mine(e)) return
-      if (fetched) events.value = [...events.value, e].slice(-kept)
-      else early.push(e)
-      again()
+      if (!mine(e) && !e.kind.startsWith('config.')) return
+      stale ||= mine(e)
+      clearTimeout(timer)
+      timer = setTimeout(again, Math.max(0, asked + rest - Date.now()))
     }
     listeners.add(heard)
     again()
-    ask('GET', '/v1/events?follow=0&program=' + encodeURIComponent(name)).then(v => {
-      fetched = v.at(-1)?.seq ?? 0
-      events.value = [...v, ...early.filter(e => e.seq > fetched)].slice(-kept)
-    }, () => { fetched = 0 })
-    const timer = setInterval(() => { if (!document.hidden && link.peek() === 'live') again() }, 2000)
-    return () => { listeners.delete(heard); clearInterval(timer) }
+    return () => { gone = true; listeners.delete(heard); clearTimeout(timer) }
   }, [name])
 
   if (!list.length) {
@@ -54,7 +64,7 @@ export function Program({ name }) {
     <div class="title">
       <h1>${name}</h1>
       ${one ? html`<span class="big"><${State} i=${one} /></span>` : html`<span class="dim">${list.length} instances</span>`}
-      <span class="grow"></span><span class="buttons"><${Acts} name=${name} list=${list} words /></span>
+      <span class="grow"></span><span class="buttons"><${Signal} name=${name} list=${list} /><${Acts} name=${name} list=${list} words /></span>
     </div>
     <${Why} list=${list} why=${why.value} />
     ${!one && html`<div class="chips">${list.map(i => html`<a class="chip" href=${'#/' + encodeURIComponent(i.name)}>${i.name} <${State} i=${i} /></a>`)}</div>`}
@@ -71,8 +81,64 @@ export function Program({ name }) {
         <${Timeline} events=${events.value} list=${list} />
       </div>
     </div>
+    <${Processes} list=${full.value?.instances ?? []} />
     <${Config} full=${full.value} error=${error.value} />
   </main>`
+}
+
+// Processes shows those of the instances, each below its parent.
+function Processes({ list }) {
+  const some = list.filter(i => i.processes?.length)
+  if (!some.length) return null
+  return html`<section class="card processes" aria-label="processes"><header><h2>processes</h2></header>
+    <table><thead><tr><th scope="col">command</th><th scope="col">pid</th><th scope="col">cpu</th><th scope="col">mem</th><th scope="col">threads</th></tr></thead>
+    ${some.map(i => html`<tbody key=${i.name}>
+      ${list.length > 1 && html`<tr><th scope="rowgroup" colspan="5">${i.name}</th></tr>`}
+      ${twigs(i.processes).map(([p, twig]) => html`<tr key=${p.pid}>
+        <td title=${p.command}><span class="twig" aria-hidden="true">${twig}</span>${p.command || '–'}</td>
+        <td class="num">${p.pid}</td><td class="num">${percent(p.cpu_percent)}</td><td class="num">${size(p.memory_bytes)}</td><td class="num">${p.threads}</td></tr>`)}
+      ${i.usage.processes > i.processes.length && html`<tr><td class="dim" colspan="5">and ${i.usage.processes - i.processes.length} more</td></tr>`}
+    </tbody>`)}</table></section>`
+}
+
+// twigs returns each process with what is drawn before it to show whose child it is.
+function twigs(list) {
+  const last = new Map(list.map(p => [p.parent, p]))
+  const below = new Map() // pid → what is drawn before its children
+  return list.map(p => {
+    const stem = below.get(p.parent)
+    const end = last.get(p.parent) === p
+    below.set(p.pid, stem === undefined ? '' : stem + (end ? '   ' : '│  '))
+    return [p, stem === undefined ? '' : stem + (end ? '└─ ' : '├─ ')]
+  })
+}
+
+export const choosing = signal('') // of what a signal is being chosen for
+
+// Signal is a menu of signals, for who may act on what has a process.
+function Signal({ name, list }) {
+  const box = useRef(null)
+  const on = choosing.value === name
+  const there = access.value?.act && list.some(i => i.pid)
+  useEffect(() => { if (on) box.current?.querySelector('[role=menuitem]')?.focus() }, [on])
+  useEffect(() => () => { if (choosing.peek() === name) choosing.value = '' }, [name])
+  if (!there) return null
+  const close = () => { choosing.value = ''; box.current.querySelector('button').focus() }
+  const key = e => {
+    const items = [...box.current.querySelectorAll('[role=menuitem]')]
+    const at = items.indexOf(document.activeElement)
+    const to = { ArrowDown: at + 1, j: at + 1, ArrowUp: at - 1, k: at - 1, Home: 0, End: -1 }[e.key]
+    if (!on || e.ctrlKey || e.metaKey || e.altKey) return
+    if (e.key === 'Escape') close()
+    else if (to !== undefined) items.at(to % items.length).focus()
+    else return
+    e.preventDefault()
+    e.stopPropagation() // the page has keys of its own
+  }
+  return html`<span class="menu" ref=${box} onKeyDown=${key} onFocusOut=${e => { if (on && !box.current.contains(e.relatedTarget)) choosing.value = '' }}>
+    <button class="act" aria-haspopup="menu" aria-expanded=${on} title="send a signal (K)" onClick=${() => { choosing.value = on ? '' : name }}><span aria-hidden="true">⚡︎</span> signal</button>
+    ${on && html`<div role="menu" class="card" aria-label=${'send a signal to ' + name}>${signals.map(([sig, means]) => html`<button key=${sig} role="menuitem" tabindex="-1" class="plain" onClick=${() => { close(); sendSignal(name, sig) }}><b>${sig}</b><span class="dim small">${means}</span></button>`)}</div>`}
+  </span>`
 }
 
 function Crumbs({ name, program }) {

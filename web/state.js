@@ -19,16 +19,19 @@ export const sampled = signal(0)
 const kept = 450 // 15 minutes
 
 const every = 2000 // ms, between figures
-const soon = 400 // ms, from an event to the figures that go with it
+const soon = 400 // ms, from an event to the figures that go with it,
+const rest = 1000 // but so long from one question to the next
 
 export const path = (name, verb) => '/v1/programs/' + encodeURIComponent(name) + (verb ? '/' + verb : '')
 
 // ask talks to the API, and returns what it answers or throws an Error in its words,
 // with status and diagnostics. Who isn't known any more gets to the login.
-export async function ask(method, url, body) {
+export const ask = async (method, url, body) => (await exchange(method, url, body)).value
+
+async function exchange(method, url, body) {
   const r = await fetch(url, { method, cache: 'no-store', body: body && JSON.stringify(body), headers: body && { 'Content-Type': 'application/json' } })
   const v = await r.json().catch(() => null)
-  if (r.ok) return v
+  if (r.ok) return { value: v, headers: r.headers }
   if (r.status === 401 && url !== '/v1/login') access.value = { read: false, act: false, login: true }
   const e = v?.error ?? { message: `the daemon answers with status ${r.status}` }
   throw Object.assign(new Error(e.message + (e.hint ? ` (${e.hint})` : '')), { status: r.status, kind: e.kind, diagnostics: e.diagnostics ?? [] })
@@ -45,9 +48,9 @@ export function note(text, tone = 'calm', about = '') {
 }
 
 // act does a verb to a program or an instance, and says what came of it.
-export async function act(verb, name) {
+export async function act(verb, name, body = {}) {
   try {
-    const { results } = await ask('POST', path(name, verb), {})
+    const { results } = await ask('POST', path(name, verb), body)
     for (const r of results.slice(0, 3)) note(`${r.name}: ${r.message}`, r.ok ? 'good' : 'bad', r.name)
     if (results.length > 3) note(`and ${results.length - 3} more`)
   } catch (e) {
@@ -66,18 +69,44 @@ export function confirmAct(verb, name) {
   }
 }
 
-// take puts a list of instances into the signals. A signal gets a new value only when
-// something of it is different, so that what didn't change isn't drawn again.
-function take(list) {
+// signals are those that are offered, with what they mean to most programs.
+export const signals = [['HUP', 'read the configuration again, open logs anew'], ['TERM', 'end, in order'], ['INT', 'end, as Ctrl-C asks'],
+  ['QUIT', 'end, many with a dump of what they do'], ['USR1', 'as the program says'], ['USR2', 'as the program says'], ['WINCH', 'as the program says'],
+  ['STOP', 'stand still'], ['CONT', 'go on'], ['KILL', 'end at once, unasked']]
+
+// sendSignal sends a signal to the main processes of a program or an instance, after a
+// question where it hurts.
+export function sendSignal(name, sig) {
+  const go = () => act('signal', name, { signal: sig })
+  const text = { KILL: 'Its main process ends at once, without a chance to save anything.', STOP: 'Its main process stands still until it is told to go on (CONT).' }[sig]
+  if (!text) return go()
+  question.value = { title: `send ${sig} to ${name}?`, verb: `send ${sig}`, text, go }
+}
+
+let listed = 0 // number of the latest event that the latest list shows
+let newer = [] // changes of state that came after it
+
+// changed returns an instance after a change of its state. Figures follow, and what has
+// no process has none.
+const changed = (i, e) => ({ ...i, ...(e.pid ? {} : { cpu_percent: null, memory_bytes: null }), state: e.to, ready: e.to === 'running', pid: e.pid ?? 0, since: e.at, last_exit: e.exit ?? i.last_exit, message: e.message })
+
+// take puts a list of instances, true up to an event, into the signals. A signal gets a
+// new value only when something of it is different, so that what didn't change isn't
+// drawn again.
+function take(list, upTo) {
   const t = Date.now()
   const order = list.map(i => i.name)
-  for (const i of list) {
+  listed = upTo
+  newer = newer.filter(e => e.seq > upTo)
+  const since = new Map(newer.map(e => [e.name, e])) // the latest of each
+  for (let i of list) {
     let s = instances.get(i.name)
     if (!s) instances.set(i.name, (s = signal(null)))
     const before = s.peek()
     // When it came up, which doesn't change, instead of how long ago that was.
     i.upAt = before && before.pid === i.pid && before.generation === i.generation ? before.upAt : t - i.uptime_seconds * 1000
     delete i.uptime_seconds
+    if (since.has(i.name)) i = changed(i, since.get(i.name))
     if (JSON.stringify(before) !== JSON.stringify(i)) s.value = i
     sample(i, t / 1000)
   }
@@ -99,19 +128,22 @@ function sample(i, t) {
 }
 
 let asking = null
+let asked = 0 // when, in ms
 let timer = 0
 
-// refresh asks for everything once, and again after a while as long as somebody looks.
-export function refresh() {
+// refresh asks for everything once. What the daemon has told others within age seconds
+// will do: all who look at the same time cost it little more than one.
+export async function refresh(age = 1) {
+  if (asking && !age) await asking.catch(() => {}) // that one may be of before
   asking ??= (async () => {
     try {
-      const d = await ask('GET', '/v1/daemon') // first: its event_seq is before the list
-      const list = await ask('GET', '/v1/programs')
+      asked = Date.now()
+      const d = await ask('GET', '/v1/daemon?max_age=' + age)
+      const { value, headers } = await exchange('GET', '/v1/programs?max_age=' + age)
       batch(() => {
         daemon.value = d
-        take(list)
+        take(value, +headers.get('Tend-Event-Seq'))
       })
-      return d
     } finally {
       asking = null
     }
@@ -130,10 +162,11 @@ let hurry = false
 function refreshSoon() {
   if (hurry) return
   hurry = true
-  setTimeout(() => { hurry = false; schedule(0) }, soon)
+  setTimeout(() => { hurry = false; schedule(0) }, Math.max(soon, asked + rest - Date.now()))
 }
 
-// Listeners are called with each event of the daemon.
+// Listeners are called with each event that the daemon tells: of changes that come close
+// together only the latest.
 export const listeners = new Set()
 
 let stream = null
@@ -148,13 +181,14 @@ const kinds = ['state', 'program.added', 'program.removed', 'program.enabled', '
 export async function connect() {
   close()
   if (document.hidden || access.peek()?.read === false) return
+  newer = [] // of the daemon of before, if there was one
   try {
-    const d = await refresh()
-    if (!seq || seq > d.event_seq) seq = d.event_seq // the first time, or another daemon
+    await refresh(0)
+    if (!seq || seq > listed) seq = listed // the first time, or another daemon
   } catch (e) {
     return cut(e)
   }
-  stream = new EventSource('/v1/events?since=' + seq)
+  stream = new EventSource('/v1/events?latest=1&since=' + seq)
   stream.onopen = () => {
     if (link.peek() === 'cut') note('the daemon answers again', 'good')
     tries = 0
@@ -162,7 +196,7 @@ export async function connect() {
     schedule(every)
   }
   stream.onerror = cut
-  for (const kind of kinds) stream.addEventListener(kind, m => happened(JSON.parse(m.data)))
+  for (const kind of kinds) stream.addEventListener(kind, m => hear(JSON.parse(m.data)))
   stream.addEventListener('missed', refreshSoon)
 }
 
@@ -186,13 +220,28 @@ function cut() {
   retry = setTimeout(connect, Math.min(5000, 300 * 2 ** tries++))
 }
 
+let waiting = [] // events that aren't taken in yet
+
+// hear takes events in, many at a time where they come fast.
+function hear(e) {
+  if (waiting.push(e) > 1) return
+  setTimeout(() => batch(() => {
+    const list = waiting
+    waiting = []
+    list.forEach(happened)
+    const trouble = list.filter(e => (e.to === 'failed' || e.to === 'backoff') && ![e.name, e.program].some(n => location.hash === '#/' + encodeURIComponent(n)))
+    if (trouble.length > 3) note(`${trouble.length} are in trouble: ${trouble[0].name}, ${trouble[1].name}, …`, 'bad', 'many')
+    else for (const e of trouble) note(`${e.name}: ${e.message}`, e.to === 'failed' ? 'bad' : 'warn', e.name)
+  }), 20)
+}
+
 function happened(e) {
   seq = e.seq
-  const s = e.kind === 'state' && instances.get(e.name)
-  // The state at once; figures follow, and what has no process has none.
-  if (s) s.value = { ...s.peek(), ...(e.pid ? {} : { cpu_percent: null, memory_bytes: null }), state: e.to, ready: e.to === 'running', pid: e.pid ?? 0, since: e.at, last_exit: e.exit ?? s.peek().last_exit, message: e.message }
-  const onItsPage = [e.name, e.program].some(n => location.hash === '#/' + encodeURIComponent(n))
-  if ((e.to === 'failed' || e.to === 'backoff') && !onItsPage) note(`${e.name}: ${e.message}`, e.to === 'failed' ? 'bad' : 'warn', e.name)
+  if (e.kind === 'state' && e.seq > listed) { // the state at once, else the list has it
+    newer.push(e)
+    const s = instances.get(e.name)
+    if (s) s.value = changed(s.peek(), e)
+  }
   if (e.kind === 'config.rejected' || e.kind === 'config.applied') note(e.message, e.kind === 'config.applied' ? 'good' : 'bad')
   for (const f of listeners) f(e)
   refreshSoon()

@@ -102,7 +102,10 @@ type = "task"
 	b.until(`document.querySelector('.logs [aria-pressed]').textContent.includes('pause')`)
 	b.until(`[...document.querySelectorAll('.timeline li')].some(l => l.textContent.includes('signal KILL'))`)
 	b.until(`document.querySelectorAll('.plot canvas').length === 2`)
+	b.until(`(rows => rows.length === 2 && rows[0].textContent.includes('n=0; while') && rows[1].textContent.startsWith('└─ ') && rows[1].textContent.includes('sleep 0.2'))(document.querySelectorAll('.processes tbody tr'))`)
 	b.pictures("program")
+	b.until(`(document.querySelector('.processes').scrollIntoView({ block: 'center' }), true)`)
+	b.pictures("processes")
 
 	b.step("colours of terminals")
 	if wrong := evaluate[string](b, `import('/assets/ansi.js').then(({ pieces, plain, bare, node }) => {
@@ -130,6 +133,8 @@ type = "task"
 	b.until(`location.hash = '#/clock'`)
 	b.until(`document.querySelector('h1').textContent === 'clock'`)
 
+	b.step("send it a signal")
+	d.signalled(b, "clock")
 	b.step("stop it, with a question, and start it")
 	b.do(chromedp.Click(".title .stop"))
 	b.until(`document.querySelector('dialog[open] .danger')?.textContent === 'stop'`)
@@ -189,13 +194,40 @@ func TestPageOfMany(t *testing.T) {
 	}
 	var config strings.Builder
 	for n := range 1000 {
-		fmt.Fprintf(&config, "[p%03d]\ncommand = \"exec sleep 1000\"\nautostart = %t\n", n, n < 40)
+		command := "exec sleep 1000"
+		if n >= 990 {
+			command = "exit 1"
+		}
+		fmt.Fprintf(&config, "[p%03d]\ncommand = %q\nautostart = %t\n", n, command, n < 40)
 	}
 	d := startPage(t, config.String())
 	b := openPage(t, d.url)
 	b.until(`document.querySelector('#token')`)
 	b.do(chromedp.SendKeys("#token", pageToken+"\r"))
-	b.until(`document.querySelectorAll('.row:not(.head)').length === 1000`)
+	b.until(`document.querySelector('.list').getAttribute('aria-rowcount') === '1001' && ` + row("p000"))
+	rows := `document.querySelectorAll('.row:not(.head)')`
+	b.until(rows + `.length < 150`)
+	tall := evaluate[float64](b, `document.querySelector('.rows').getBoundingClientRect().height`)
+	each := evaluate[float64](b, rows+`[3].getBoundingClientRect().height`)
+	if tall != 1000*each {
+		t.Errorf("a thousand rows of %f px are %f px tall", each, tall)
+	}
+	b.step("scroll through it")
+	for _, n := range []int{500, 999, 250, 0} {
+		b.until(fmt.Sprintf(`(scrollTo(0, %d), true)`, int(each)*n))
+		in := row(fmt.Sprintf("p%03d", n))
+		b.until(in + `?.getBoundingClientRect().top < innerHeight && ` + in + `.getBoundingClientRect().bottom > 0 && ` + rows + `.length < 150`)
+		if place := evaluate[float64](b, in+`.getBoundingClientRect().top - document.querySelector('.rows').getBoundingClientRect().top`); place != float64(n)*each {
+			t.Errorf("row %d is %f px from the top, want %f", n, place, float64(n)*each)
+		}
+	}
+	b.step("go through it by the keyboard")
+	for range 121 {
+		b.do(chromedp.KeyEvent("j"))
+	}
+	b.until(`(r => document.activeElement.textContent === 'p120' && r.top > 80 && r.bottom < innerHeight)(document.activeElement.getBoundingClientRect())`)
+	b.until(row("p120") + `.ariaRowIndex === '122' && !` + row("p000"))
+	b.step("find and sort")
 	ms := evaluate[float64](b, `(async () => {
 		const drawn = () => new Promise(ok => requestAnimationFrame(() => setTimeout(ok)))
 		const start = performance.now()
@@ -210,7 +242,46 @@ func TestPageOfMany(t *testing.T) {
 	if ms > 2000 {
 		t.Errorf("a key or a click takes %.0f ms", ms)
 	}
+	b.step("many in trouble are said in one line")
+	if _, err := d.client.Act(t.Context(), "start", "p99*", api.Act{NoWait: true}); err != nil {
+		t.Fatal(err)
+	}
+	b.until(`[...document.querySelectorAll('.notes p')].some(p => /^\d+ are in trouble: p99\d, p99\d, …$/.test(p.textContent))`)
+	b.until(`document.querySelector('.tile.warn')?.textContent.startsWith('10')`)
 	b.pictures("many")
+}
+
+// TestPageTLS: with TLS a browser speaks HTTP/2, in which it has as many streams at a
+// time as it likes: with HTTP/1.1 it would be six, for all tabs together.
+func TestPageTLS(t *testing.T) {
+	cert, key, err := selfSigned("localhost")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, text := range map[string][]byte{"cert.pem": cert, "key.pem": key} {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := startPage(t, fmt.Sprintf("tls_cert = %q\ntls_key = %q\n[web]\ncommand = \"sleep 1000\"\n", filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")))
+	d.url = strings.Replace(d.url, "http:", "https:", 1)
+	b := openPage(t, d.url, chromedp.Flag("ignore-certificate-errors", true))
+	b.until(`document.querySelector('#token')`)
+	b.do(chromedp.SendKeys("#token", pageToken+"\r"))
+	b.until(row("web") + `?.textContent.includes('ready')`)
+	b.until(`document.querySelector('.link').textContent === 'live'`)
+	if by := evaluate[string](b, `performance.getEntriesByType('navigation')[0].nextHopProtocol`); by != "h2" {
+		t.Errorf("the page came by %s", by)
+	}
+	b.step("twenty streams")
+	if n := evaluate[int](b, `Promise.all(Array.from({ length: 20 }, (_, n) => new Promise((ok, bad) => {
+		const s = new EventSource(n % 2 ? '/v1/events?since=0' : '/v1/programs/web/logs?follow')
+		s.onopen = ok
+		s.onerror = bad
+	}))).then(all => all.length)`); n != 20 {
+		t.Errorf("%d streams are open", n)
+	}
 }
 
 func row(name string) string {
@@ -225,7 +296,8 @@ type paged struct {
 	run              *exec.Cmd
 }
 
-func startPage(t *testing.T, programs string) *paged {
+// startPage starts a daemon with a page; config goes on in its table [tend].
+func startPage(t *testing.T, config string) *paged {
 	t.Helper()
 	if _, err := exec.LookPath("chromium"); err != nil {
 		t.Skip("there is no chromium here (apt-get install chromium)")
@@ -243,7 +315,7 @@ func startPage(t *testing.T, programs string) *paged {
 	}
 	port := freePort(t)
 	d.url = fmt.Sprintf("http://127.0.0.1:%d/", port)
-	d.config = fmt.Sprintf("[tend]\nlisten = \"127.0.0.1:%d\"\ntoken_file = %q\nreload = \"manual\"\n", port, filepath.Join(d.dir, "tokens")) + programs
+	d.config = fmt.Sprintf("[tend]\nlisten = \"127.0.0.1:%d\"\ntoken_file = %q\nreload = \"manual\"\n", port, filepath.Join(d.dir, "tokens")) + config
 	d.write(d.config)
 	d.client = api.Dial(filepath.Join(d.dir, ".tend", "tend.sock"))
 	t.Cleanup(func() { killLeftovers(d.dir) })
@@ -289,6 +361,25 @@ func (d *paged) stop() {
 	d.run = nil
 }
 
+// signalled sends a signal from the menu, after a question, and sees that it came.
+func (d *paged) signalled(b *browser, name string) {
+	d.t.Helper()
+	pid := d.pid(name)
+	b.do(chromedp.KeyEvent("K"))
+	b.until(`document.activeElement.textContent.startsWith('HUP')`)
+	b.pictures("signal")
+	b.do(chromedp.KeyEvent(kb.End))
+	b.until(`document.activeElement.textContent.startsWith('KILL')`)
+	b.do(chromedp.KeyEvent(kb.Escape))
+	b.until(`!document.querySelector('[role=menu]') && document.activeElement.closest('.menu') && location.hash === '#/` + name + `'`)
+	b.do(chromedp.Click(".menu button"))
+	b.until(`document.querySelector('[role=menu]')`)
+	b.do(chromedp.Click(".menu [role=menuitem]:last-child"))
+	b.until(`document.querySelector('dialog[open] .danger')?.textContent === 'send KILL'`)
+	b.do(chromedp.Click("dialog[open] .danger"))
+	b.until(fmt.Sprintf(`(f => +f > 0 && +f !== %d)([...document.querySelectorAll('.fact')].find(f => f.textContent.startsWith('pid')).querySelector('b').textContent)`, pid))
+}
+
 func (d *paged) pid(name string) int {
 	d.t.Helper()
 	p, err := d.client.Program(d.t.Context(), name)
@@ -309,10 +400,11 @@ type browser struct {
 	requests int
 }
 
-func openPage(t *testing.T, url string) *browser {
+func openPage(t *testing.T, url string, more ...chromedp.ExecAllocatorOption) *browser {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath("chromium"), chromedp.NoSandbox, chromedp.WindowSize(1440, 900),
 		chromedp.UserDataDir(t.TempDir()), chromedp.Flag("disable-dev-shm-usage", true))
+	options = append(options, more...)
 	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(cancel)
 	b := &browser{t: t, name: "open"}

@@ -53,7 +53,7 @@ var settings = []setting{
 		set: func(d *spec.Daemon, v string) { d.State = v }},
 	{key: "logs", kind: "path", doc: "Folder of the programs' output.",
 		set: func(d *spec.Daemon, v string) { d.Logs = v }},
-	{key: "socket_mode", kind: "mode", doc: "File mode of the control socket, octal; default is `\"600\"`."},
+	{key: "socket_mode", kind: "mode", doc: "File mode of the control socket, octal; default is `\"600\"`. Whom it lets in as one of the others may only look."},
 	{key: "socket_group", kind: "string", doc: "Group that owns the control socket.",
 		set: func(d *spec.Daemon, v string) { d.SocketGroup = v }},
 	{key: "listen", kind: "string", doc: "Address on which the page and the API answer beside the socket, as `127.0.0.1:8700`. One that other machines reach needs `tls_cert`, `tls_key` and `token_file`.",

@@ -19,51 +19,53 @@ type control struct{ d *Daemon }
 
 var _ server.Control = control{}
 
-func (c control) Instances(ctx context.Context) ([]api.Instance, error) {
-	var trees []usage.Tree
-	list, err := ask(ctx, c.d, func() []api.Instance {
-		trees = c.d.trees()
-		return c.d.view()
-	})
-	if err == nil {
-		c.d.measure(list, trees, false)
+func (c control) Instances(ctx context.Context) (list []api.Instance, seq uint64, err error) {
+	type answer struct {
+		views []engine.View
+		trees []usage.Tree
+		seq   uint64
 	}
-	return list, err
+	a, err := look(ctx, c.d, func() answer {
+		views := c.d.engine.Views()
+		return answer{views, c.d.trees(views), c.d.events.Last()}
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	list = view(a.views)
+	c.d.measure(list, a.trees, false)
+	return list, a.seq, nil
 }
 
 func (c control) Program(ctx context.Context, name string) (*api.Program, error) {
-	var trees []usage.Tree
-	p, err := ask(ctx, c.d, func() (p *api.Program) {
-		trees = c.d.trees()
-		for _, i := range c.d.view() {
-			if i.Program != name && i.Name != name {
-				continue
-			}
-			if p == nil {
-				p = &api.Program{Name: i.Program}
-			}
-			p.Instances = append(p.Instances, i)
+	type answer struct {
+		spec  *spec.Program // as the configuration has it; nil: not any more
+		views []engine.View
+		trees []usage.Tree
+	}
+	a, err := look(ctx, c.d, func() (a answer) {
+		a.views = c.d.engine.ViewsOf(name)
+		program := name
+		if len(a.views) > 0 {
+			program = a.views[0].Spec.Name
 		}
-		if p == nil {
-			if s := c.d.engine.Set().Program(name); s != nil { // it has no instances
-				p = &api.Program{Name: s.Name, Instances: []api.Instance{}}
-			}
-		}
-		if p == nil {
-			return nil
-		}
-		if s := c.d.engine.Set().Program(p.Name); s != nil {
-			p.File, p.Line, p.Config = s.Source.File, s.Source.Line, effective(s)
-		}
-		return p
+		a.spec, a.trees = c.d.engine.Set().Program(program), c.d.trees(a.views)
+		return a
 	})
-	if err == nil && p == nil {
-		err = &api.Error{Kind: api.KindNotFound, Message: fmt.Sprintf("no program is named %q", name)}
+	if err != nil {
+		return nil, err
 	}
-	if p != nil {
-		c.d.measure(p.Instances, trees, true)
+	p := &api.Program{Instances: view(a.views)}
+	switch {
+	case a.spec != nil:
+		p.Name, p.File, p.Line, p.Config = a.spec.Name, a.spec.Source.File, a.spec.Source.Line, effective(a.spec)
+	case len(a.views) > 0:
+		p.Name = a.views[0].Spec.Name
+	default:
+		return nil, &api.Error{Kind: api.KindNotFound, Message: fmt.Sprintf("no program is named %q", name)}
 	}
-	return p, err
+	c.d.measure(p.Instances, a.trees, true)
+	return p, nil
 }
 
 // effective returns every key of a program with the value in force.
@@ -191,7 +193,7 @@ func (c control) Daemon(ctx context.Context) (*api.Daemon, error) {
 	if d.host.Capabilities().Cgroup != "" {
 		v.Tree = "cgroup"
 	}
-	return ask(ctx, d, func() *api.Daemon {
+	return look(ctx, d, func() *api.Daemon {
 		set := d.engine.Set()
 		v.PID, v.Logs, v.Reload = d.pid, d.place.logs, string(set.Daemon.Reload)
 		v.Programs, v.Instances = len(set.Programs), d.engine.Instances()
@@ -220,7 +222,7 @@ func (c control) Logs(ctx context.Context, pattern string) ([]server.LogFile, er
 		list  []server.LogFile
 		ended []*logs.Stream
 	}
-	got, err := ask(ctx, c.d, func() (a answer) {
+	got, err := look(ctx, c.d, func() (a answer) {
 		for _, v := range c.d.engine.Views() {
 			if !matches(pattern, v.Name, v.Spec.Name) {
 				continue

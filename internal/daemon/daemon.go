@@ -106,6 +106,7 @@ type Daemon struct {
 
 	engine  *engine.Engine
 	events  *event.Log
+	news    *server.News
 	host    *proc.Host
 	capture *logs.Capture
 	usage   *usage.Sampler // nil: there is no /proc
@@ -351,7 +352,9 @@ func (d *Daemon) open() (*spec.Set, error) {
 		}
 	}
 	d.metrics = metrics.New(d.opts.Version, d.figures)
+	d.inbox.lag = d.metrics.Lag
 	d.events = event.NewLog(eventsKept, max(d.lastEvent, d.past.events), d.heldEvents...)
+	d.news = server.NewNews(control{d}, d.events)
 	d.heldEvents = nil
 	d.savedEvents = d.events.Last()
 	d.say.configure(set.Daemon)
@@ -471,7 +474,7 @@ func (d *Daemon) listen(settings spec.Daemon) (*net.UnixListener, error) {
 
 // serve begins to answer on l.
 func (d *Daemon) serve(l *net.UnixListener) {
-	d.server = server.New(server.Config{Control: control{d}, Events: d.events, Metrics: d.metrics.Handler()})
+	d.server = server.New(server.Config{Control: control{d}, Events: d.events, News: d.news, Metrics: d.metrics.Handler(), Socket: d.place.socket()})
 	d.listener = l
 	l.SetUnlinkOnClose(false)
 	go d.server.Serve(l)
@@ -512,8 +515,10 @@ func (d *Daemon) loop(signals <-chan os.Signal) {
 		case s := <-signals:
 			d.onSignal(s)
 		case <-d.inbox.wake:
+			d.inbox.answer()
 			for _, f := range d.inbox.take() {
 				f()
+				d.inbox.answer()
 			}
 		case <-d.timer.C:
 			d.armed = time.Time{}
@@ -543,6 +548,7 @@ func (d *Daemon) settle() {
 	fault.Point("daemon.settling")
 	for _, p := range d.reaps {
 		p.Reap()
+		d.inbox.answer()
 	}
 	clear(d.reaps)
 	d.reaps = d.reaps[:0]
@@ -671,6 +677,18 @@ func (d *Daemon) post(f func()) { d.inbox.put(f) }
 func ask[T any](ctx context.Context, d *Daemon, f func() T) (said T, err error) {
 	done := make(chan T, 1)
 	d.post(func() { done <- f() })
+	return heard(ctx, done)
+}
+
+// look is ask for an f that changes nothing: it doesn't wait for what else is to be
+// done.
+func look[T any](ctx context.Context, d *Daemon, f func() T) (said T, err error) {
+	done := make(chan T, 1)
+	d.inbox.ask(func() { done <- f() })
+	return heard(ctx, done)
+}
+
+func heard[T any](ctx context.Context, done <-chan T) (said T, err error) {
 	select {
 	case said = <-done:
 		return said, nil
@@ -865,6 +883,7 @@ func (d *Daemon) hangUp() {
 // takeMail handles what has come in and wasn't handled. Nothing is begun of it:
 // it is put aside.
 func (d *Daemon) takeMail() {
+	d.inbox.answer()
 	for _, f := range d.inbox.take() {
 		f()
 	}
@@ -892,10 +911,9 @@ func plural(n int, word string) string {
 	return fmt.Sprintf("%d %ss", n, word)
 }
 
-// view returns the instances as the API shows them.
-func (d *Daemon) view() []api.Instance {
+// view returns instances as the API shows them.
+func view(views []engine.View) []api.Instance {
 	now := time.Now()
-	views := d.engine.Views()
 	list := make([]api.Instance, len(views))
 	for i, v := range views {
 		list[i] = instanceView(now, v)

@@ -5,14 +5,15 @@ import (
 	"math"
 
 	"tend/api"
+	"tend/internal/engine"
 	"tend/internal/metrics"
 	"tend/internal/usage"
 )
 
-// trees returns what there is to measure, by the instances' names.
-func (d *Daemon) trees() []usage.Tree {
-	list := make([]usage.Tree, 0, len(d.instances))
-	for _, v := range d.engine.Views() {
+// trees returns what there is to measure of instances, by their names.
+func (d *Daemon) trees(views []engine.View) []usage.Tree {
+	list := make([]usage.Tree, 0, len(views))
+	for _, v := range views {
 		if n := d.instances[v.ID]; n != nil && n.process != nil && v.PID != 0 { // else the pid may be another's by now
 			list = append(list, usage.Tree{Key: v.Name, PID: v.PID, Cgroup: n.process.Cgroup()})
 		}
@@ -25,23 +26,10 @@ func (d *Daemon) measure(list []api.Instance, trees []usage.Tree, details bool) 
 	if d.usage == nil {
 		return
 	}
-	if details { // of those alone that were asked for
-		asked := make(map[string]bool, len(list))
-		for _, i := range list {
-			asked[i.Name] = true
-		}
-		some := trees[:0]
-		for _, t := range trees {
-			if asked[t.Key] {
-				some = append(some, t)
-			}
-		}
-		trees = some
-	}
-	got := d.usage.Sample(trees, details)
+	used := d.used(trees, details)
 	for i := range list {
-		u, ok := got[list[i].Name]
-		if !ok || list[i].PID == 0 {
+		u := used[list[i].Name]
+		if u == nil || list[i].PID == 0 {
 			continue
 		}
 		list[i].MemoryBytes = &u.Resident
@@ -49,33 +37,54 @@ func (d *Daemon) measure(list []api.Instance, trees []usage.Tree, details bool) 
 			list[i].CPUPercent = &u.CPUPercent
 		}
 		if details {
-			list[i].Usage = usageView(u)
+			list[i].Usage, list[i].Processes = usageView(u), processesView(u.List)
 		}
 	}
+}
+
+func processesView(list []usage.Process) []api.Process {
+	v := make([]api.Process, len(list))
+	for i, p := range list {
+		v[i] = api.Process{PID: p.PID, Parent: p.Parent, Command: p.Command, CPUSeconds: p.CPU.Seconds(), MemoryBytes: p.Resident, Threads: p.Threads}
+		if !math.IsNaN(p.CPUPercent) {
+			v[i].CPUPercent = &list[i].CPUPercent
+		}
+	}
+	return v
 }
 
 // figures returns how things are, for Prometheus.
 func (d *Daemon) figures(ctx context.Context) (s metrics.Snapshot, err error) {
 	var trees []usage.Tree
-	s, err = ask(ctx, d, func() metrics.Snapshot {
-		trees = d.trees()
+	s, err = look(ctx, d, func() metrics.Snapshot {
+		views := d.engine.Views()
+		trees = d.trees(views)
 		stats := d.capture.Stats()
-		return metrics.Snapshot{Instances: d.view(), Moved: stats.Moved, Dropped: stats.Dropped,
+		return metrics.Snapshot{Instances: view(views), Moved: stats.Moved, Dropped: stats.Dropped,
 			EventSeq: d.events.Last(), Pending: d.pending, Keeper: d.keeper.Kind()}
 	})
 	if err != nil || d.usage == nil {
 		return s, err
 	}
-	got := d.usage.Sample(trees, false)
+	used := d.used(trees, false)
 	for i := range s.Instances {
-		if u, ok := got[s.Instances[i].Name]; ok {
+		if u := used[s.Instances[i].Name]; u != nil {
 			s.Instances[i].Usage = usageView(u)
 		}
 	}
 	return s, nil
 }
 
-func usageView(u usage.Usage) *api.Usage {
+// used returns what instances use, by their names.
+func (d *Daemon) used(trees []usage.Tree, details bool) map[string]*usage.Usage {
+	used := make(map[string]*usage.Usage, len(trees))
+	for i, u := range d.usage.Sample(trees, details) {
+		used[trees[i].Key] = u
+	}
+	return used
+}
+
+func usageView(u *usage.Usage) *api.Usage {
 	known := func(n int64) *int64 {
 		if n < 0 {
 			return nil

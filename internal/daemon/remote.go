@@ -51,12 +51,12 @@ func (d *Daemon) openRemote(s spec.Daemon) (*remote, error) {
 	if r.listener, err = d.listenTCP(s.Listen); err != nil {
 		return nil, err
 	}
-	r.server = server.New(server.Config{Control: control{d}, Events: d.events, Metrics: d.metrics.Handler(), Access: access})
-	l := r.listener
+	c := server.Config{Control: control{d}, Events: d.events, News: d.news, Metrics: d.metrics.Handler(), Access: access}
 	if r.cert != nil {
-		l = tls.NewListener(l, &tls.Config{GetCertificate: r.cert.get, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}})
+		c.TLS = &tls.Config{GetCertificate: r.cert.get, MinVersion: tls.VersionTLS12}
 	}
-	go r.server.Serve(l)
+	r.server = server.New(c)
+	go r.server.Serve(r.listener)
 	return r, nil
 }
 

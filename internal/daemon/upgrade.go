@@ -237,6 +237,7 @@ func (d *Daemon) quiesce() error {
 			go func() { <-idle }()
 			return errors.New("something is under way that doesn't end: a slow disk, or a lookup of users")
 		}
+		d.inbox.answer()
 		mail := d.inbox.take()
 		if len(mail) == 0 {
 			break

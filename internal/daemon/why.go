@@ -72,7 +72,7 @@ func (c control) Why(ctx context.Context, pattern string) ([]api.Why, error) {
 		dest logs.Options
 	}
 	from := make(map[int]source) // whose last words aren't known
-	list, err := ask(ctx, c.d, func() (list []api.Why) {
+	list, err := look(ctx, c.d, func() (list []api.Why) {
 		now := time.Now()
 		for _, s := range c.d.engine.Stories(pattern) {
 			w := api.Why{Name: s.Name, Program: s.Spec.Name, State: s.State.String(), Since: s.Since.Round(0), Text: s.Text(now)}

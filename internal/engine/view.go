@@ -45,6 +45,19 @@ func (e *Engine) Views() []View {
 	return views
 }
 
+// ViewsOf returns the instances of the program with that name, or the instance.
+func (e *Engine) ViewsOf(name string) []View {
+	var views []View
+	for _, p := range e.order {
+		for _, n := range p.entries {
+			if p.spec.Name == name || n.name == name {
+				views = append(views, e.view(n))
+			}
+		}
+	}
+	return views
+}
+
 // SpecOf returns the spec of an instance, nil where there is none.
 func (e *Engine) SpecOf(id ID) *spec.Program {
 	if n := e.entries[id]; n != nil {

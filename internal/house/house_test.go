@@ -73,9 +73,9 @@ var modules = map[string]string{
 	"github.com/robfig/cron":              "internal/cron",
 	"github.com/prometheus/client_golang": "internal/metrics",
 	"github.com/prometheus/procfs":        "internal/usage",
-	"github.com/adhocore/gronx":           "",                                                                                                                                                                      // a second opinion
-	"golang.org/x/sys":                    "internal/proc internal/logs internal/notify internal/daemon internal/guard internal/ledger internal/doctor internal/listen cmd/tend bench internal/watch internal/cli", // system calls that the standard library lacks
-	"github.com/bmatcuk/doublestar":       "internal/conf internal/watch",                                                                                                                                          // the one checks patterns, the other looks what they match
+	"github.com/adhocore/gronx":           "",                                                                                                                                                                                     // a second opinion
+	"golang.org/x/sys":                    "internal/proc internal/logs internal/notify internal/daemon internal/guard internal/ledger internal/doctor internal/listen cmd/tend bench internal/watch internal/cli internal/usage", // system calls that the standard library lacks
+	"github.com/bmatcuk/doublestar":       "internal/conf internal/watch",                                                                                                                                                         // the one checks patterns, the other looks what they match
 	"github.com/google/go-cmp":            "",
 	"github.com/chromedp/cdproto":         "",
 	"github.com/chromedp/chromedp":        "",

@@ -43,6 +43,7 @@ type Set struct {
 	reloads *prometheus.CounterVec
 	starts  *prometheus.HistogramVec
 	stops   *prometheus.HistogramVec
+	lag     prometheus.Histogram
 
 	mu    sync.Mutex
 	began map[string]time.Time // of starts and stops under way, by instance
@@ -68,6 +69,9 @@ func New(version string, snapshot func(context.Context) (Snapshot, error)) *Set 
 		stops: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "tend_program_stop_duration_seconds", Help: "From the wish that a program stops until nothing of it is left.", Buckets: durations,
 		}, []string{"program"}),
+		lag: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "tend_event_lag_seconds", Help: "From what happens, as the end of a process or a command, until the daemon deals with it.", Buckets: prometheus.ExponentialBuckets(0.0001, 4, 9),
+		}),
 	}
 	for _, result := range []string{"applied", "rejected", "rolled-back"} {
 		s.reloads.WithLabelValues(result)
@@ -76,7 +80,7 @@ func New(version string, snapshot func(context.Context) (Snapshot, error)) *Set 
 		Name: "tend_build_info", Help: "1, with the version of the daemon.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	info.Set(1)
-	s.registry.MustRegister(s.exits, s.reloads, s.starts, s.stops, info, view{s},
+	s.registry.MustRegister(s.exits, s.reloads, s.starts, s.stops, s.lag, info, view{s},
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewGoCollector())
 	return s
 }
@@ -98,6 +102,9 @@ func (s *Set) Observe(events ...event.Event) {
 		}
 	}
 }
+
+// Lag counts how long something that has happened has waited for the daemon.
+func (s *Set) Lag(d time.Duration) { s.lag.Observe(d.Seconds()) }
 
 func (s *Set) observeState(e *event.Event) {
 	if e.Exit != nil {

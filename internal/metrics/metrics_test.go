@@ -51,6 +51,7 @@ func example() *Set {
 		event.Event{Kind: event.Removed, Program: "gone"},
 		event.Event{Kind: event.ConfigRejected},
 	)
+	s.Lag(5 * time.Millisecond)
 	return s
 }
 
@@ -58,6 +59,8 @@ func TestScrape(t *testing.T) {
 	got := scrape(t, example())
 	for _, want := range []string{
 		`tend_instance_state{instance="web",program="web",state="running"} 1`,
+		`tend_event_lag_seconds_bucket{le="0.0016"} 0`,
+		`tend_event_lag_seconds_bucket{le="0.0064"} 1`,
 		`tend_instance_up{instance="queue:0",program="queue"} 0`,
 		`tend_instance_healthy{instance="web",program="web"} 0`,
 		`tend_instance_restarts_total{instance="queue:0",program="queue"} 3`,

@@ -41,13 +41,21 @@ func (o *out) Write(p []byte) (int, error) {
 func (o *out) flush() error {
 	o.begun = true
 	o.renew()
-	return http.NewResponseController(o.ResponseWriter).Flush()
+	err := http.NewResponseController(o.ResponseWriter).Flush()
+	o.wait()
+	return err
 }
 
 // renew gives the client its time again. Only a test's recorder has no
 // deadlines, and there it doesn't matter.
 func (o *out) renew() {
 	_ = http.NewResponseController(o.ResponseWriter).SetWriteDeadline(time.Now().Add(o.limit))
+}
+
+// wait lifts the client's bound while it is us who have nothing to send: HTTP/2 ends
+// an answer when its time is over, also between two pieces.
+func (o *out) wait() {
+	_ = http.NewResponseController(o.ResponseWriter).SetWriteDeadline(time.Time{})
 }
 
 // readBy bounds the time for the rest of the request; 0 lifts the bound.

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"time"
 
 	"tend/api"
 	"tend/internal/event"
@@ -23,10 +24,18 @@ func (s *Server) events(c *call) error {
 	if err != nil {
 		return err
 	}
+	latest, err := c.flag("latest", false)
+	if err != nil {
+		return err
+	}
 	of := c.query.Get("program")
-	wanted := func(e event.Event) bool { return of == "" || e.Program == of || e.Name == of }
-	if !follow {
-		return s.heldEvents(c, seq, wanted)
+	switch {
+	case !follow && latest:
+		return badRequest("latest is for a stream")
+	case !follow:
+		return s.heldEvents(c, seq, of)
+	case latest:
+		return s.latestEvents(c, seq, told, of)
 	}
 	st, err := s.openStream(c)
 	if err != nil {
@@ -40,7 +49,7 @@ func (s *Server) events(c *call) error {
 				st.event("", "missed", api.EventsMissed{Missed: missed})
 			}
 			missed, told = 0, true
-			if wanted(e) {
+			if concerns(e, of) {
 				st.event(strconv.FormatUint(e.Seq, 10), e.Kind, EventView(e))
 			}
 		}
@@ -49,6 +58,49 @@ func (s *Server) events(c *call) error {
 		}
 		if over {
 			return nil
+		}
+	}
+}
+
+// concerns reports whether an event is of a program or an instance; "" is all.
+func concerns(e event.Event, of string) bool { return of == "" || e.Program == of || e.Name == of }
+
+// latestEvents streams digests of what has happened.
+func (s *Server) latestEvents(c *call, seq uint64, told bool, of string) error {
+	st, err := s.openStream(c)
+	if err != nil {
+		return err
+	}
+	defer st.close()
+	defer s.news.digests.follow()()
+	if !told {
+		_, lost := s.log.Since(seq, 0)
+		seq += lost
+	}
+	beat := time.NewTimer(s.heartbeat)
+	defer beat.Stop()
+	for over := false; ; {
+		latest, fresh := s.news.digests.now()
+		if over {
+			latest.to = s.log.Last()
+		}
+		if latest.to > seq {
+			if latest.from != seq || of != "" || over {
+				latest = newDigest(s.log, seq, latest.to, of)
+			}
+			seq = latest.to
+			st.text(latest.text)
+		}
+		if err := st.flush(); err != nil || over {
+			return err
+		}
+		beat.Reset(s.heartbeat)
+		select {
+		case <-fresh:
+		case <-beat.C:
+			st.beat()
+		case <-st.ctx.Done():
+			over = true // after the latest word
 		}
 	}
 }
@@ -74,7 +126,7 @@ func (s *Server) eventSince(c *call) (seq uint64, told bool, err error) {
 }
 
 // heldEvents answers with the events that are held.
-func (s *Server) heldEvents(c *call, seq uint64, wanted func(event.Event) bool) error {
+func (s *Server) heldEvents(c *call, seq uint64, of string) error {
 	l := c.out.list()
 	for last := s.log.Last(); seq < last; {
 		batch, _ := s.log.Since(seq, eventBatch)
@@ -82,7 +134,7 @@ func (s *Server) heldEvents(c *call, seq uint64, wanted func(event.Event) bool) 
 			if seq = e.Seq; seq > last {
 				break
 			}
-			if wanted(e) {
+			if concerns(e, of) {
 				if err := l.add(EventView(e)); err != nil {
 					return err
 				}
@@ -124,6 +176,7 @@ type stream struct {
 	ctx context.Context // ends with the client, or the server's streams
 
 	buf    *bytes.Buffer // nil: nothing is collected
+	unsent bool          // something was written since the latest flush
 	err    error
 	stop   context.CancelFunc // ends ctx
 	cancel func()             // and gives the stream's place back
@@ -177,16 +230,30 @@ func (st *stream) event(id, kind string, data any) {
 		return
 	}
 	b := st.buffer()
+	st.err = writeEvent(b, id, kind, data)
+	// One write for a burst of small events, but not one buffer for all.
+	if b.Len() > 64<<10 {
+		st.write()
+	}
+}
+
+// writeEvent writes an event as it goes over the wire. An empty id is left out.
+func writeEvent(b *bytes.Buffer, id, kind string, data any) error {
 	if id != "" {
 		b.WriteString("id: " + id + "\n")
 	}
 	b.WriteString("event: " + kind + "\ndata: ")
-	if st.err = encoder(b).Encode(data); st.err == nil { // one line, with its end
-		b.WriteByte('\n')
-	}
-	// One write for a burst of small events, but not one buffer for all.
-	if b.Len() > 64<<10 {
-		st.write()
+	err := encoder(b).Encode(data) // one line, with its end
+	b.WriteByte('\n')
+	return err
+}
+
+// text sends events as they are, at once.
+func (st *stream) text(text []byte) {
+	st.write()
+	if st.err == nil && len(text) > 0 {
+		_, st.err = st.out.Write(text)
+		st.unsent = true
 	}
 }
 
@@ -217,10 +284,11 @@ func (st *stream) release() {
 
 // flush sends what was collected, if anything.
 func (st *stream) flush() error {
-	if st.buf == nil && st.err == nil {
+	if st.buf == nil && !st.unsent && st.err == nil {
 		return nil
 	}
 	st.write()
+	st.unsent = false
 	if st.err == nil {
 		st.err = st.out.flush()
 	}

@@ -31,6 +31,7 @@ type fake struct {
 	mu        sync.Mutex
 	asked     []string
 	instances []api.Instance
+	seq       uint64 // of the latest event in instances
 	logs      []LogFile
 	err       error
 	plan      *api.Plan
@@ -59,8 +60,8 @@ func (f *fake) wait(ctx context.Context) error {
 	}
 }
 
-func (f *fake) Instances(context.Context) ([]api.Instance, error) {
-	return f.instances, f.ask("instances")
+func (f *fake) Instances(context.Context) ([]api.Instance, uint64, error) {
+	return f.instances, f.seq, f.ask("instances")
 }
 
 func (f *fake) Program(_ context.Context, name string) (*api.Program, error) {
@@ -168,6 +169,7 @@ func instance(name string) api.Instance {
 		LastExit: &api.Exit{Signal: "KILL", At: then, Reason: "signal KILL"}, Message: "as it should be", Status: "serving", After: []string{"db"}, Requires: []string{"db"}, Outdated: true, Idle: true,
 		Usage: &api.Usage{CPUSeconds: 1.5, Processes: 2, Threads: 3, ResidentBytes: memory, ProportionalBytes: &memory, CgroupBytes: &memory, CgroupPeakBytes: &memory,
 			Descriptors: &memory, ReadBytes: &memory, WrittenBytes: &memory},
+		Processes: []api.Process{{PID: 41207, Parent: 1, Command: "php -S 127.0.0.1:8000", CPUPercent: &cpu, CPUSeconds: 1.5, MemoryBytes: memory, Threads: 3}},
 	}
 }
 
@@ -195,7 +197,8 @@ func serve(t testing.TB, change func(*Server)) *served {
 		Items: []api.PlanItem{{Program: "web", Action: api.PlanLive, Summary: "1 more", Changes: []api.PlanChange{{Key: "stop_timeout", Apply: "live", Old: "10s", New: "60s"}}}},
 	}
 	s.fake.begun = make(chan struct{}, 100)
-	s.Server = New(Config{Control: s.fake, Events: s.events, Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	s.socket = filepath.Join(s.dir, "tend.sock")
+	s.Server = New(Config{Control: s.fake, Events: s.events, Socket: s.socket, Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
 		fmt.Fprintln(w, "tend_build_info 1")
 	})})
@@ -209,7 +212,6 @@ func serve(t testing.TB, change func(*Server)) *served {
 	if change != nil {
 		change(s.Server)
 	}
-	s.socket = filepath.Join(s.dir, "tend.sock")
 	l, err := ListenUnix(s.socket, 0o600, "")
 	if err != nil {
 		t.Fatal(err)

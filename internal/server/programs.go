@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"net/http"
 	"reflect"
+	"strconv"
+	"time"
 
 	"tend/api"
 )
@@ -29,17 +31,43 @@ func (s *Server) figures(c *call) error {
 }
 
 func (s *Server) instances(c *call) error {
-	all, err := s.control.Instances(c.ctx)
+	age, err := c.maxAge()
 	if err != nil {
 		return err
 	}
-	l := c.out.list()
-	for i := range all {
-		if err := l.add(&all[i]); err != nil {
-			return err
-		}
+	l, err := s.news.instances.get(c.ctx, age)
+	if err != nil {
+		return err
 	}
-	return l.close()
+	h := c.out.Header()
+	h.Set(api.EventSeqHeader, strconv.FormatUint(l.seq, 10))
+	h.Set("Vary", "Accept-Encoding")
+	body := l.plain
+	if len(body) > worthPacking && gzipped(c.r) {
+		h.Set("Content-Encoding", "gzip")
+		body = l.packed()
+	}
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	_, err = c.out.Write(body)
+	return err
+}
+
+// worthPacking is the length in bytes from which on a list is compressed for who takes
+// that.
+const worthPacking = 4 << 10
+
+// maxAge returns how old an answer may be.
+func (c *call) maxAge() (time.Duration, error) {
+	if !c.query.Has(ageParam.name) {
+		return 0, nil
+	}
+	v := c.query.Get(ageParam.name)
+	seconds, err := strconv.ParseFloat(v, 64)
+	if err != nil || !(seconds >= 0 && seconds <= 3600) {
+		return 0, badRequest("%s must be a number of seconds, not %q", ageParam.name, v)
+	}
+	return time.Duration(seconds * float64(time.Second)), nil
 }
 
 func (s *Server) program(c *call) error {
@@ -146,7 +174,11 @@ func (s *Server) reload(c *call) error {
 }
 
 func (s *Server) daemon(c *call) error {
-	d, err := s.control.Daemon(c.ctx)
+	age, err := c.maxAge()
+	if err != nil {
+		return err
+	}
+	d, err := s.news.daemon.get(c.ctx, age)
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -63,6 +62,8 @@ var (
 	logGrep     = param{"grep", "string", "only lines in which this regular expression (RE2) finds something"}
 	logTimes    = param{"times", "boolean", "each event is of one time, and has it"}
 	eventSince  = param{"since", "integer", "only events after this number; one that the daemon has not reached is from its life before and means all"}
+	eventLatest = param{"latest", "boolean", "of a stream: of the changes of an instance's state that come close together only the latest, four times a second at most"}
+	ageParam    = param{"max_age", "number", "an answer that was made up to that many seconds ago will do; 0 unless given"}
 	eventOf     = param{"program", "string", "only events of this program or instance"}
 )
 
@@ -76,7 +77,7 @@ var routes = []route{
 	{method: "POST", path: "/v1/login", access: open, summary: "have a token kept in a cookie", body: api.Login{}, answer: api.Access{}, serve: (*Server).login},
 	{method: "POST", path: "/v1/logout", access: open, summary: "have that cookie taken away", body: struct{}{}, answer: struct{}{}, serve: (*Server).logout},
 	{method: "GET", path: "/metrics", access: read, summary: "figures for Prometheus", text: true, serve: (*Server).figures},
-	{method: "GET", path: "/v1/programs", access: read, summary: "all instances", answer: []api.Instance{}, serve: (*Server).instances},
+	{method: "GET", path: "/v1/programs", access: read, summary: "all instances; the header Tend-Event-Seq is the number of the latest event that they show", query: []param{ageParam}, answer: []api.Instance{}, serve: (*Server).instances},
 	{method: "POST", path: "/v1/programs", access: admin, summary: "add a program by a file of its own", body: api.Add{}, answer: api.Plan{}, serve: (*Server).add},
 	{method: "DELETE", path: "/v1/programs/{name}", access: admin, summary: "remove a program that was added so", answer: api.Plan{}, serve: (*Server).remove},
 	{method: "POST", path: "/v1/programs/{name}/scale", access: write, summary: "set how many instances there are, until the file says something else", body: api.Scale{}, answer: api.Plan{}, serve: (*Server).scale},
@@ -92,27 +93,19 @@ var routes = []route{
 		events: []eventType{{"log", api.LogLine{}}, {"trouble", api.LogTrouble{}}, {"end", struct{}{}}}, serve: (*Server).logs},
 	{method: "GET", path: "/v1/plan", access: read, summary: "what a reload would do", answer: api.Plan{}, serve: (*Server).plan},
 	{method: "POST", path: "/v1/reload", access: admin, summary: "apply the configuration files", body: api.ReloadOptions{}, answer: api.Plan{}, serve: (*Server).reload},
-	{method: "GET", path: "/v1/events", access: read, summary: "what happened: a stream, or with follow=0 an array of what is held", query: []param{followParam, eventSince, eventOf}, answer: []api.Event{},
+	{method: "GET", path: "/v1/events", access: read, summary: "what happened: a stream, or with follow=0 an array of what is held", query: []param{followParam, eventSince, eventOf, eventLatest}, answer: []api.Event{},
 		events: []eventType{{"missed", api.EventsMissed{}}, {"", api.Event{}}}, serve: (*Server).events},
-	{method: "GET", path: "/v1/daemon", access: read, summary: "the daemon itself", answer: api.Daemon{}, serve: (*Server).daemon},
+	{method: "GET", path: "/v1/daemon", access: read, summary: "the daemon itself", query: []param{ageParam}, answer: api.Daemon{}, serve: (*Server).daemon},
 	{method: "POST", path: "/v1/daemon/upgrade", access: admin, summary: "execute another binary in the daemon's place, when it has shown that it can go on from here", body: api.UpgradeOptions{}, answer: api.Upgrade{}, status: http.StatusAccepted, serve: (*Server).upgrade},
 	{method: "POST", path: "/v1/daemon/shutdown", access: admin, summary: "begin to stop everything, then exit", body: api.ShutdownOptions{}, answer: struct{}{}, status: http.StatusAccepted, serve: (*Server).shutdown},
 }
 
 type grantKey struct{}
 
-// grantOf returns what may be done over a connection. Who can open the unix
-// socket is the daemon's owner, or was let in by socket_mode.
-func grantOf(c net.Conn) access {
-	if c.LocalAddr().Network() == "unix" {
-		return admin
-	}
-	return open
-}
-
 // handle finds the row of a request, checks what the row says, and answers.
 func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 	o := &out{ResponseWriter: w, limit: s.writeLimit}
+	o.wait()
 	if r.ContentLength != 0 {
 		// Holds for what net/http reads away as well, should nobody want it.
 		o.readBy(headerLimit)
@@ -207,6 +200,8 @@ func (s *Server) refuse(granted access) error {
 	switch a := s.access.Load(); {
 	case a != nil && granted == open:
 		return &statusError{http.StatusUnauthorized, &api.Error{Kind: api.KindForbidden, Message: "this needs a token", Hint: "Authorization: Bearer TOKEN, or POST /v1/login"}}
+	case a == nil && granted == read:
+		return &api.Error{Kind: api.KindForbidden, Message: "whom the socket's mode lets in as one of the others may look, not act", Hint: "be root, its owner or one of its group"}
 	case a != nil && len(a.Tokens) > 0:
 		return &api.Error{Kind: api.KindForbidden, Message: "this token may look, not act"}
 	}

@@ -1,16 +1,17 @@
 // Package server speaks the daemon's protocol: JSON and event streams over
-// HTTP/1.1, on a unix socket.
+// HTTP/1.1 on a unix socket, and over HTTP/2 as well where there is TLS.
 //
 // All that can be asked, and what one must be allowed for it, is the one table
 // in routes.go. The package decides nothing about programs: it asks [Control],
 // reads the event log, and carries the bytes of logs from the files to whoever
 // wants them, past the daemon's loop. Who may do what over a network is said by
 // [Access]; a server without one answers on anything but a unix socket only what
-// is open to all.
+// is open to all, and on that by the socket's mode and who the kernel says is there.
 package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log"
 	"net"
@@ -28,8 +29,9 @@ import (
 // goroutines; what they return isn't changed by either side afterwards. Errors
 // that are meant for the one who asks are [*api.Error].
 type Control interface {
-	// Instances returns all instances in the order in which they are shown.
-	Instances(ctx context.Context) ([]api.Instance, error)
+	// Instances returns all instances in the order in which they are shown, and the
+	// number of the latest event that they show.
+	Instances(ctx context.Context) (list []api.Instance, seq uint64, err error)
 	Program(ctx context.Context, name string) (*api.Program, error)
 	// Why tells of what pattern means; none is an error of kind not-found.
 	Why(ctx context.Context, pattern string) ([]api.Why, error)
@@ -65,8 +67,11 @@ type LogFile struct {
 type Config struct {
 	Control Control
 	Events  *event.Log
+	News    *News                            // of Control and Events, where servers share it; nil: this one has its own
 	Metrics http.Handler                     // answers GET /metrics; nil: nobody does
 	Access  *Access                          // of a server on a network; nil: who reaches a unix socket may do all, others nothing
+	Socket  string                           // path of the unix socket that is served, whose mode says who may do what; "": who gets in may do all
+	TLS     *tls.Config                      // what is spoken, with a certificate; nil: no TLS
 	Logf    func(format string, args ...any) // told of broken connections and bugs; nil: nobody
 }
 
@@ -86,12 +91,19 @@ const (
 	heartbeat   = 15 * time.Second // between signs of life on a stream
 	maxHeader   = 16 << 10         // bytes
 	maxBody     = 64 << 10         // bytes
+
+	// Of HTTP/2, where many requests share a connection.
+	maxConcurrent = 100              // requests of a connection at a time
+	pingAfter     = 30 * time.Second // of silence: is the other side there?
+	pingLimit     = 15 * time.Second // for its answer
 )
 
 // A Server answers requests. Its methods may be called from several goroutines.
 type Server struct {
 	control Control
 	log     *event.Log
+	news    *News
+	socket  string
 	metrics http.Handler
 	access  atomic.Pointer[Access] // nil: not on a network
 	http    *http.Server
@@ -110,17 +122,27 @@ type Server struct {
 // New returns a server that listens nowhere yet.
 func New(c Config) *Server {
 	s := &Server{
-		control: c.Control, log: c.Events, metrics: c.Metrics,
+		control: c.Control, log: c.Events, socket: c.Socket, metrics: c.Metrics,
 		conns: make(chan struct{}, maxConns), streams: make(chan struct{}, maxStreams),
 		readLimit: readLimit, writeLimit: writeLimit, heartbeat: heartbeat,
+	}
+	if s.news = c.News; s.news == nil {
+		s.news = NewNews(c.Control, c.Events)
 	}
 	s.access.Store(c.Access)
 	s.ending, s.end = context.WithCancel(context.Background())
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true) // with TLS only
 	s.http = &http.Server{
-		Handler:           s.Handler(),
-		Protocols:         protocols,
+		Handler:   s.Handler(),
+		Protocols: protocols,
+		TLSConfig: c.TLS,
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: maxConcurrent, SendPingTimeout: pingAfter, PingTimeout: pingLimit,
+			// No more than a body can be, for each and for all of a connection.
+			MaxReceiveBufferPerStream: maxBody, MaxReceiveBufferPerConnection: 4 * maxBody,
+		},
 		ReadHeaderTimeout: headerLimit,
 		// WriteTimeout holds for what net/http itself answers; ours is renewed
 		// with each piece. ReadTimeout would end requests that wait.
@@ -129,7 +151,7 @@ func New(c Config) *Server {
 		MaxHeaderBytes: maxHeader,
 		ErrorLog:       log.New(logWriter(func(string, ...any) {}), "", 0),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, grantKey{}, grantOf(c))
+			return context.WithValue(ctx, grantKey{}, s.grantOf(c))
 		},
 	}
 	if c.Logf != nil {
@@ -159,7 +181,12 @@ func (s *Server) Serve(l net.Listener) error {
 	s.mu.Lock()
 	s.listeners = append(s.listeners, limited)
 	s.mu.Unlock()
-	err := s.http.Serve(limited)
+	var err error
+	if s.http.TLSConfig != nil {
+		err = s.http.ServeTLS(limited, "", "")
+	} else {
+		err = s.http.Serve(limited)
+	}
 	if errors.Is(err, http.ErrServerClosed) || s.ending.Err() != nil {
 		return nil
 	}

@@ -251,12 +251,12 @@ var keys = [2][]hint{
 		{"↑ ↓ j k", "choose"}, {"pgup pgdn", "a screen further"}, {"g G", "first, last"},
 		{"enter", "open the program's page"}, {"space", "fold, unfold its instances"}, {"z", "fold or unfold all"},
 		{"/", "filter by name, state, glob"}, {"o O", "sort, reverse"}, {"p", "plan, then a applies it"},
-		{"?", "this help"}, {"q", "leave"},
+		{"?", "this help"}, {"q", "leave"}, {"ctrl+z", "into the background"},
 	},
 	{
 		{"s", "start"}, {"x", "stop"}, {"r", "restart"}, {"R", "run a task now"}, {"K", "send a signal"},
 		{"w", "why it is so"}, {"1 to 5", "a part of the page"}, {"tab", "the next part"}, {"/ n N", "search the log"},
-		{"G", "follow its end"}, {"esc", "back"},
+		{"G", "follow its end"}, {"esc", "back"}, {"m", "mouse on, off"},
 	},
 }
 

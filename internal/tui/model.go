@@ -54,6 +54,7 @@ type model struct {
 
 	page   *page
 	dialog dialog
+	mouse  bool // is listened to
 
 	notice string // what came of an action
 	bad    bool
@@ -92,6 +93,10 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		m.dark = msg.IsDark()
 	case tea.KeyPressMsg:
 		return m, m.key(msg)
+	case tea.MouseClickMsg:
+		return m, m.click(tea.Mouse(msg))
+	case tea.MouseWheelMsg:
+		return m, m.wheel(tea.Mouse(msg))
 	case tea.PasteMsg:
 		if in := m.input(); in != nil {
 			*in, _ = in.Update(msg)
@@ -432,6 +437,13 @@ func (m *model) command(name string, r row, some bool) tea.Cmd {
 	case "?":
 		m.dialog = &helpDialog{}
 		return nil
+	case "m":
+		if m.mouse = !m.mouse; m.mouse {
+			m.tell("the mouse is on: click, and scroll; most terminals select text with shift", false)
+		} else {
+			m.tell("the mouse is off", false)
+		}
+		return nil
 	case "p":
 		m.tell("asking for the plan", false)
 		return m.feed.plan(m.ctx)
@@ -476,6 +488,9 @@ func (m *model) View() tea.View {
 	v := tea.NewView(m.screen())
 	v.AltScreen = true
 	v.WindowTitle = "tend top"
+	if m.mouse {
+		v.MouseMode = tea.MouseModeCellMotion
+	}
 	return v
 }
 

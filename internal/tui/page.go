@@ -558,7 +558,7 @@ func (m *model) processLines(r row) []string {
 			pair("cgroup", amount(u.CgroupBytes), "peak", amount(u.CgroupPeakBytes))
 		}
 		pair("read", amount(u.ReadBytes), "written", amount(u.WrittenBytes))
-		lines = append(lines, "")
+		lines = append(append(lines, ""), m.treeLines(i)...)
 	}
 	draw := func(title string, st words.Style, pick func(*series) *[samples]float64, least float64, show func(float64) string) {
 		values := m.record.recent(r.members, wide, pick)
@@ -571,6 +571,57 @@ func (m *model) processLines(r row) []string {
 	draw("cpu", words.Cyan, ofCPU, 20, words.Percent)
 	draw("memory", words.Green, ofMemory, 1<<20, func(v float64) string { return words.Size(int64(v)) })
 	return lines
+}
+
+// treeLines returns the processes of an instance, each below its parent.
+func (m *model) treeLines(i *api.Instance) []string {
+	if len(i.Processes) == 0 {
+		return nil
+	}
+	line := func(pid, cpu, memory, command string) string {
+		return fmt.Sprintf("  %9s %7s %8s  ", pid, cpu, memory) + command
+	}
+	lines := []string{paint(words.Dim, line("pid", "cpu", "mem", "command"))}
+	for n, twig := range twigs(i.Processes) {
+		p := i.Processes[n]
+		cpu := "–"
+		if p.CPUPercent != nil {
+			cpu = words.Percent(*p.CPUPercent)
+		}
+		command := words.Clean(p.Command)
+		if command == "" {
+			command = "–" // it has just ended
+		}
+		lines = append(lines, line(strconv.Itoa(p.PID), cpu, words.Size(p.MemoryBytes), paint(words.Dim, twig)+command))
+	}
+	if more := i.Usage.Processes - len(i.Processes); more > 0 {
+		lines = append(lines, paint(words.Dim, line("", "", "", "and "+strconv.Itoa(more)+" more")))
+	}
+	return append(lines, "")
+}
+
+// twigs returns what is drawn before each of the processes to show whose child it is.
+func twigs(list []api.Process) []string {
+	at := make(map[int]int) // the place of each pid
+	last := make(map[int]int)
+	for n, p := range list {
+		at[p.PID] = n
+		last[p.Parent] = n
+	}
+	out := make([]string, len(list))
+	below := make([]string, len(list)) // what is drawn before the children of each
+	for n, p := range list {
+		parent, ok := at[p.Parent]
+		switch {
+		case !ok || parent >= n:
+			continue // the main one, or one that has lost its parent
+		case last[p.Parent] == n:
+			out[n], below[n] = below[parent]+"└─ ", below[parent]+"   "
+		default:
+			out[n], below[n] = below[parent]+"├─ ", below[parent]+"│  "
+		}
+	}
+	return out
 }
 
 // number and amount return what may be unknown, in words.

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -39,8 +40,15 @@ func (f *fake) Program(_ context.Context, name string) (*api.Program, error) {
 		"command": "./web --port 8080", "after": []any{"db"}, "restart": "always", "stop_timeout": 10.0, "umask": ""}}
 	for _, i := range f.list {
 		if i.Name == name || i.Program == name {
-			open, pss := int64(24), int64(40_000_000)
-			i.Usage = &api.Usage{CPUSeconds: 3720, Processes: 3, Threads: 12, ResidentBytes: 48_000_000, ProportionalBytes: &pss, Descriptors: &open}
+			open, pss, busy := int64(24), int64(40_000_000), 0.25
+			i.Usage = &api.Usage{CPUSeconds: 3720, Processes: 8, Threads: 15, ResidentBytes: 48_000_000, ProportionalBytes: &pss, Descriptors: &open}
+			i.Processes = []api.Process{
+				{PID: 41207, Parent: 812, Command: "php -S 127.0.0.1:8000 -t public", CPUPercent: &busy, MemoryBytes: 31_000_000, Threads: 1},
+				{PID: 41220, Parent: 41207, Command: "php \x1b[31mworker.php --queue=default,high --timeout=60 --sleep=3 --tries=3 --memory=128", CPUPercent: &busy, MemoryBytes: 12_000_000, Threads: 8},
+				{PID: 41231, Parent: 41220, Command: "sh -c true", MemoryBytes: 1_000_000, Threads: 1},
+				{PID: 41228, Parent: 41207, MemoryBytes: 4_000_000, Threads: 2},
+				{PID: 41302, Parent: 1, Command: "[defunct]", CPUPercent: &busy, Threads: 1},
+			}
 			p.Instances = append(p.Instances, i)
 		}
 	}
@@ -306,7 +314,7 @@ func TestAsks(t *testing.T) {
 		{[]string{"p", "a"}, nil},
 		{[]string{"p", "a", "n"}, nil},
 		{[]string{"p", "y"}, nil},
-		{[]string{"p", "a", "y"}, []string{"reload {AllowEmpty:true}"}},
+		{[]string{"p", "a", "y"}, []string{"reload {AllowEmpty:true Wait:false}"}},
 		{[]string{"/", "x", "y", "enter"}, nil}, // typed, not pressed
 	}
 	for _, test := range tests {
@@ -438,5 +446,61 @@ func BenchmarkNews(b *testing.B) {
 	for b.Loop() {
 		at = at.Add(time.Second)
 		m.Update(news{at: at, list: list, daemon: d})
+	}
+}
+
+// TestMouse: it is off until it is switched on; then a click chooses and opens, turns to
+// a tab, and the wheel scrolls, but no question takes it for an answer.
+func TestMouse(t *testing.T) {
+	m, _ := newTest(t, 80, 24)
+	if m.View().MouseMode != tea.MouseModeNone {
+		t.Error("the mouse is on to begin with")
+	}
+	press(m, "m")
+	if m.View().MouseMode != tea.MouseModeCellMotion {
+		t.Error("the mouse isn't on")
+	}
+	lines := strings.Split(screen(t, m), "\n")
+	line := func(text string) int {
+		return slices.IndexFunc(lines, func(l string) bool { return strings.Contains(l, text) })
+	}
+	click := func(x, y int) { send(m, tea.MouseClickMsg{X: x, Y: y, Button: tea.MouseLeft}) }
+	click(5, line("queue:1"))
+	if r, _ := m.current(); r.key != "queue:1" || m.page != nil {
+		t.Errorf("a click has chosen %q", r.key)
+	}
+	click(5, 0)
+	click(5, 22)
+	if r, _ := m.current(); r.key != "queue:1" {
+		t.Errorf("a click beside the list has chosen %q", r.key)
+	}
+	send(m, tea.MouseWheelMsg{Button: tea.MouseWheelUp})
+	if m.cursor != 0 {
+		t.Errorf("the wheel leads to row %d", m.cursor)
+	}
+	press(m, "x")
+	send(m, tea.MouseWheelMsg{Button: tea.MouseWheelDown})
+	click(5, line("queue:1"))
+	if m.dialog == nil || m.cursor != 0 {
+		t.Error("a question was answered by the mouse")
+	}
+	press(m, "n")
+	click(5, line("web"))
+	if m.page == nil || m.page.name != "web" {
+		t.Fatal("a click on what is chosen doesn't open it")
+	}
+	tabs := strings.Split(screen(t, m), "\n")[tabsAt]
+	for n, name := range tabNames {
+		at := ansi.StringWidth(tabs[:strings.Index(tabs, name)])
+		if click(at, tabsAt); m.page.tab != n {
+			t.Errorf("a click on %s leads to %s", name, tabNames[m.page.tab])
+		}
+		if tabAt(at+len(name)) == n || tabAt(at-3) == n {
+			t.Errorf("beside %s is %s as well", name, name)
+		}
+	}
+	press(m, "m")
+	if m.View().MouseMode != tea.MouseModeNone {
+		t.Error("the mouse is still on")
 	}
 }

@@ -8,14 +8,19 @@
 package usage
 
 import (
+	"bytes"
+	"cmp"
 	"errors"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/prometheus/procfs"
 )
@@ -42,7 +47,25 @@ type Usage struct {
 	Descriptors  int
 	Read         int64 // bytes fetched from storage, by what lives
 	Written      int64
+	List         []Process // the leader and what came of it, each after its parent, at most maxListed
 }
+
+// A Process is one of a tree.
+type Process struct {
+	PID, Parent int    // Parent may be none of the tree
+	Command     string // with its arguments; the name alone, in brackets, where it has hidden them
+	CPU         time.Duration
+	CPUPercent  float64 // as of the tree
+	Resident    int64   // bytes of memory
+	Threads     int
+	start       uint64
+}
+
+// Bounds of what is told of a tree's processes.
+const (
+	maxListed  = 200 // processes
+	maxCommand = 512 // bytes of a command
+)
 
 // Cgroup holds what the kernel counts for a cgroup; -1 where it doesn't.
 type Cgroup struct {
@@ -50,24 +73,33 @@ type Cgroup struct {
 	Peak   int64 // the most that ever was
 }
 
-// A Sampler measures. It may be used by several goroutines.
+// A Sampler measures. It may be used by several goroutines: who wants the details of
+// one tree doesn't wait for who measures a thousand.
 type Sampler struct {
-	mu    sync.Mutex
-	fs    procfs.FS
-	last  map[string]reading
-	at    time.Time // of the latest sample without details
-	fresh map[string]Usage
+	fs       procfs.FS
+	sampling sync.Mutex // held by the one who samples without details: the next one finds it done
+
+	mu       sync.Mutex        // guards what is below, and is held for moments
+	plain    map[string]*taken // by key, the latest of each tree
+	detailed map[string]*taken
+	family   family
+	looked   time.Time // when the family was looked at
 }
 
-// reading is what a sample is compared with.
-type reading struct {
+// taken is what was measured of a tree. It isn't changed.
+type taken struct {
 	at    time.Time
-	cpu   time.Duration
+	pid   int
 	start uint64 // of the leader, in clock ticks since boot
+	usage Usage
 }
 
-// shelfLife is how long a sample is as good as a new one.
-const shelfLife = time.Second
+const (
+	// shelfLife is how long a sample is as good as a new one.
+	shelfLife = time.Second
+	// forget is how long it is kept, to be compared with.
+	forget = time.Minute
+)
 
 // ticks is USER_HZ, the unit of times in /proc, the same on all machines that Go
 // runs on.
@@ -79,44 +111,77 @@ func New() (*Sampler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Sampler{fs: fs, last: make(map[string]reading)}, nil
+	return &Sampler{fs: fs, plain: make(map[string]*taken), detailed: make(map[string]*taken)}, nil
 }
 
-// Sample measures trees. A tree whose leader is gone isn't in the answer. With
-// details it costs several times as much.
-func (s *Sampler) Sample(trees []Tree, details bool) map[string]Usage {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := time.Now()
-	if !details && now.Sub(s.at) < shelfLife && s.covers(trees) {
-		return s.fresh
+// Sample measures trees and returns what each uses, nil for one whose leader is gone.
+// What was measured within the last second isn't measured again. Details cost several
+// times as much.
+func (s *Sampler) Sample(trees []Tree, details bool) []*Usage {
+	all := s.detailed
+	if !details {
+		s.sampling.Lock()
+		defer s.sampling.Unlock()
+		all = s.plain
 	}
-	family := s.family(trees)
-	next := make(map[string]reading, len(trees))
-	got := make(map[string]Usage, len(trees))
-	for _, t := range trees {
-		if u, r, ok := s.measure(t, family, now, details); ok {
-			got[t.Key], next[t.Key] = u, r
+	now := time.Now()
+	got := make([]*Usage, len(trees))
+	before := make(map[int]*taken) // by the place in trees, of those that have to be measured
+	s.mu.Lock()
+	for key, t := range all {
+		if now.Sub(t.at) >= forget {
+			delete(all, key)
 		}
 	}
-	if !details || len(trees) >= len(s.last) {
-		// Of what wasn't asked for this time nothing is kept: it may be gone.
-		s.last = next
+	for i, t := range trees {
+		old := all[t.Key]
+		if old == nil || old.pid != t.PID {
+			old = s.plain[t.Key]
+		} else if now.Sub(old.at) < shelfLife {
+			got[i] = &old.usage
+			continue
+		}
+		before[i] = old
 	}
-	if !details {
-		s.at, s.fresh = now, got
+	s.mu.Unlock()
+	if len(before) == 0 {
+		return got
+	}
+	m := moment{at: now, uptime: uptime(), family: s.relations(trees, now)}
+	for i, old := range before {
+		if t := s.measure(trees[i], m, old, details); t != nil {
+			got[i] = &t.usage
+			s.mu.Lock()
+			all[trees[i].Key] = t
+			s.mu.Unlock()
+		}
 	}
 	return got
 }
 
-// covers reports whether the latest sample has all trees.
-func (s *Sampler) covers(trees []Tree) bool {
-	for _, t := range trees {
-		if _, ok := s.fresh[t.Key]; !ok {
-			return false
-		}
+// relations returns who belongs to whom, where a tree needs that to be known.
+func (s *Sampler) relations(trees []Tree, now time.Time) family {
+	if !slices.ContainsFunc(trees, func(t Tree) bool { return t.Cgroup == "" }) {
+		return family{}
 	}
-	return true
+	s.mu.Lock()
+	known, looked := s.family, s.looked
+	s.mu.Unlock()
+	if now.Sub(looked) < shelfLife {
+		return known
+	}
+	known = newFamily()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.family, s.looked = known, now
+	return known
+}
+
+// A moment is what a sample needs to know beside its trees.
+type moment struct {
+	at     time.Time
+	uptime time.Duration // of the machine
+	family
 }
 
 // family holds processes by what they belong to, where no cgroup says it.
@@ -125,15 +190,8 @@ type family struct {
 	session  map[int][]int // by session
 }
 
-// family looks at all processes, unless no tree needs it.
-func (s *Sampler) family(trees []Tree) (f family) {
-	needed := false
-	for _, t := range trees {
-		needed = needed || t.Cgroup == ""
-	}
-	if !needed {
-		return f
-	}
+// newFamily looks at all processes.
+func newFamily() (f family) {
 	dir, err := os.Open("/proc")
 	if err != nil {
 		return f
@@ -178,14 +236,19 @@ func (f family) members(t Tree) []int {
 
 // cgroupProcs adds the processes of a cgroup, and of those below it, to list.
 func cgroupProcs(dir string, list []int) []int {
-	b, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+	var buf [buffer]byte
+	text, err := readFile(dir+"/cgroup.procs", buf[:])
 	if err != nil {
 		return list
 	}
-	for line := range strings.Lines(string(b)) {
-		if pid, err := strconv.Atoi(strings.TrimSpace(line)); err == nil {
+	for line := range bytes.Lines(text) {
+		if pid, err := strconv.Atoi(string(bytes.TrimSpace(line))); err == nil {
 			list = append(list, pid)
 		}
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err == nil && st.Nlink <= 2 { // the folder has none below
+		return list
 	}
 	entries, _ := os.ReadDir(dir) // what can't be read has no processes to show
 	for _, e := range entries {
@@ -196,16 +259,19 @@ func cgroupProcs(dir string, list []int) []int {
 	return list
 }
 
-// measure adds up what the processes of a tree use.
-func (s *Sampler) measure(t Tree, f family, now time.Time, details bool) (u Usage, r reading, ok bool) {
-	u = Usage{CPUPercent: math.NaN(), Cgroup: Cgroup{-1, -1}, Proportional: -1, Descriptors: -1, Read: -1, Written: -1}
-	for _, pid := range f.members(t) {
+// measure adds up what the processes of a tree use; nil says that its leader is gone.
+func (s *Sampler) measure(t Tree, m moment, before *taken, details bool) *taken {
+	r := &taken{at: m.at, pid: t.PID}
+	u := &r.usage
+	*u = Usage{CPUPercent: math.NaN(), Cgroup: Cgroup{-1, -1}, Proportional: -1, Descriptors: -1, Read: -1, Written: -1}
+	there := false
+	for _, pid := range m.members(t) {
 		st, err := readStat(pid)
 		if err != nil {
 			continue // it has just ended
 		}
 		if pid == t.PID {
-			ok, r.start = true, st.start
+			there, r.start = true, st.start
 		}
 		u.CPU += st.cpu
 		u.Resident += st.resident
@@ -217,20 +283,116 @@ func (s *Sampler) measure(t Tree, f family, now time.Time, details bool) (u Usag
 		if p, err := s.fs.Proc(pid); err == nil {
 			u.detail(p)
 		}
+		u.List = append(u.List, Process{PID: pid, Parent: st.parent, CPU: st.cpu, Resident: st.resident, Threads: st.threads, start: st.start})
 	}
-	if !ok {
-		return u, r, false
+	if !there {
+		return nil
 	}
 	if t.Cgroup != "" {
 		u.Cgroup = Cgroup{readNumber(t.Cgroup, "memory.current"), readNumber(t.Cgroup, "memory.peak")}
 	}
-	r.at, r.cpu = now, u.CPU
-	if before, known := s.last[t.Key]; known && before.start == r.start && now.After(before.at) {
-		u.CPUPercent = 100 * max(0, u.CPU-before.cpu).Seconds() / now.Sub(before.at).Seconds()
-	} else if up := uptime() - time.Duration(r.start)*(time.Second/ticks); up > 0 {
-		u.CPUPercent = 100 * u.CPU.Seconds() / up.Seconds()
+	u.CPUPercent = m.lifelong(u.CPU, r.start)
+	known := before != nil && before.start == r.start
+	if known {
+		u.CPUPercent = m.percent(u.CPU, before.usage.CPU, before.usage.CPUPercent, before.at)
 	}
-	return u, r, true
+	if !details {
+		return r
+	}
+	u.List = ordered(u.List, t.PID)
+	for i := range u.List {
+		p := &u.List[i]
+		p.Command = command(p.PID)
+		p.CPUPercent = m.lifelong(p.CPU, p.start)
+		if known {
+			for _, old := range before.usage.List {
+				if old.PID == p.PID && old.start == p.start {
+					p.CPUPercent = m.percent(p.CPU, old.CPU, old.CPUPercent, before.at)
+				}
+			}
+		}
+	}
+	return r
+}
+
+// lifelong returns the percentage of a processor that was used since the start, in
+// ticks, of a process.
+func (m moment) lifelong(cpu time.Duration, start uint64) float64 {
+	switch up := m.uptime - time.Duration(start)*(time.Second/ticks); {
+	case m.uptime == 0:
+		return math.NaN()
+	case up <= 0: // it has just been started
+		return 0
+	default:
+		return 100 * cpu.Seconds() / up.Seconds()
+	}
+}
+
+// percent returns the percentage that was used since a time before, when it was known
+// to be so much.
+func (m moment) percent(cpu, before time.Duration, percent float64, at time.Time) float64 {
+	since := m.at.Sub(at)
+	if since < shelfLife/2 { // processor time is counted in steps too long for this
+		return percent
+	}
+	return 100 * max(0, cpu-before).Seconds() / since.Seconds()
+}
+
+// ordered returns the processes of a tree, each after its parent, the leader first, and
+// those with the same parent by age. Those whose parent is none of them come last.
+func ordered(list []Process, leader int) []Process {
+	slices.SortFunc(list, func(a, b Process) int { return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.PID, b.PID)) })
+	children := make(map[int][]Process)
+	there := make(map[int]bool)
+	for _, p := range list {
+		there[p.PID] = true
+	}
+	for _, p := range list {
+		parent := p.Parent
+		if p.PID == leader || !there[parent] || parent == p.PID {
+			parent = 0
+		}
+		children[parent] = append(children[parent], p)
+	}
+	roots := children[0]
+	if at := slices.IndexFunc(roots, func(p Process) bool { return p.PID == leader }); at > 0 {
+		first := roots[at]
+		roots = slices.Insert(slices.Delete(roots, at, at+1), 0, first)
+	}
+	out := make([]Process, 0, len(list))
+	var add func([]Process)
+	add = func(some []Process) {
+		for _, p := range some {
+			if len(out) < maxListed {
+				out = append(out, p)
+				add(children[p.PID])
+			}
+		}
+	}
+	add(roots)
+	return out
+}
+
+// command returns what a process was started as, "" when it has just ended.
+func command(pid int) string {
+	var buf [buffer]byte
+	dir := "/proc/" + strconv.Itoa(pid)
+	text, err := readFile(dir+"/cmdline", buf[:])
+	if err != nil {
+		return ""
+	}
+	text = bytes.TrimRight(text, "\x00 ")
+	if len(text) == 0 {
+		name, err := readFile(dir+"/comm", buf[:])
+		if err != nil {
+			return ""
+		}
+		return "[" + strings.ToValidUTF8(string(bytes.TrimSpace(name)), "\ufffd") + "]"
+	}
+	if len(text) > maxCommand {
+		text = text[:maxCommand]
+	}
+	return strings.ToValidUTF8(string(bytes.ReplaceAll(text, []byte{0}, []byte{' '})), "\ufffd")
 }
 
 // stat is what is needed of /proc/PID/stat (proc_pid_stat(5)). With thousands of
@@ -243,17 +405,17 @@ type stat struct {
 }
 
 func readStat(pid int) (st stat, err error) {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	var buf [buffer]byte
+	text, err := readFile("/proc/"+strconv.Itoa(pid)+"/stat", buf[:])
 	if err != nil {
 		return st, err
 	}
-	s := string(b)
-	s = s[strings.LastIndexByte(s, ')')+1:] // the name before may hold anything
+	text = text[bytes.LastIndexByte(text, ')')+1:] // the name before may hold anything
 	var sum int64
 	n := 2 // the number of the field, from 1
-	for field := range strings.FieldsSeq(s) {
+	for field := range bytes.FieldsSeq(text) {
 		n++
-		v, _ := strconv.ParseInt(field, 10, 64) // the state is no number
+		v, _ := strconv.ParseInt(string(field), 10, 64) // the state is no number
 		switch n {
 		case 4:
 			st.parent = int(v)
@@ -293,14 +455,46 @@ func (u *Usage) detail(p procfs.Proc) {
 	}
 }
 
+// buffer is room for a small file of the kernel, in bytes. A longer one is read all
+// the same.
+const buffer = 1024
+
+// readFile reads a file of the kernel's into buf, or into a longer buffer where it
+// needs one. That is half the calls of [os.ReadFile], thousands of times.
+func readFile(path string, buf []byte) ([]byte, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	for n := 0; ; {
+		if n == len(buf) {
+			buf = append(buf, make([]byte, len(buf))...)
+		}
+		got, err := unix.Read(fd, buf[n:])
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		// It collects what it gives by the page, in whole lines: a short read that is
+		// shorter than any page can be is the last one.
+		if n += got; got == 0 || n < min(len(buf), buffer) {
+			return buf[:n], nil
+		}
+	}
+}
+
 // readNumber reads a file of a cgroup that holds one number, -1 where it isn't
 // there.
 func readNumber(dir, name string) int64 {
-	b, err := os.ReadFile(filepath.Join(dir, name))
+	var buf [32]byte
+	text, err := readFile(dir+"/"+name, buf[:])
 	if err != nil {
 		return -1
 	}
-	n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
+	n, err := strconv.ParseInt(string(bytes.TrimSpace(text)), 10, 64)
 	if err != nil {
 		return -1
 	}
