@@ -14,8 +14,9 @@
 // full disk, is taken off, and a damaged one passed over; a file of another kind
 // or of a later version is set aside. Each is told, none is an error.
 //
-// An entry is known by its [Key]: one that is added twice counts once. Nothing is
-// held in memory of what is written, and the file is read when somebody asks.
+// An entry is known by its [Key]: one that is added again takes the place of the
+// first. Nothing is held in memory of what is written, and the file is read when
+// somebody asks.
 //
 // The package knows nothing of what the entries mean.
 package history
@@ -69,12 +70,14 @@ type Subject struct {
 	Index   int
 }
 
-// A Key tells an entry from all others. Life tells apart generations that were
-// counted from the beginning; it has no blanks and isn't "".
+// A Key tells an entry from all others: by the generation of the subject. Life and
+// Mark tell apart generations that were counted from the beginning, after all was
+// forgotten or the subject alone. Life has no blanks and isn't "".
 type Key struct {
 	Subject
 	Life string
 	Gen  uint64
+	Mark int64
 }
 
 // An Entry is one thing that is over.
@@ -96,7 +99,7 @@ func appendLine(b []byte, e *Entry) []byte {
 	begin := len(b)
 	b = append(b, "00000000 "...)
 	b = append(b, e.Life...)
-	for _, n := range []int64{int64(e.Index), int64(e.Gen), e.At.UnixMilli(), int64(e.Skipped)} {
+	for _, n := range []int64{int64(e.Index), int64(e.Gen), e.Mark, e.At.UnixMilli(), int64(e.Skipped)} {
 		b = strconv.AppendInt(append(b, ' '), n, 10)
 	}
 	b = strconv.AppendQuote(append(b, ' '), e.Program)
@@ -117,7 +120,7 @@ func parseLine(line []byte) (e Entry, ok bool) {
 		return e, false
 	}
 	life, rest, _ := bytes.Cut(line[9:], []byte(" "))
-	var numbers [4]int64
+	var numbers [5]int64
 	for i := range numbers {
 		var number []byte
 		if number, rest, ok = bytes.Cut(rest, []byte(" ")); !ok {
@@ -137,8 +140,8 @@ func parseLine(line []byte) (e Entry, ok bool) {
 		rest = rest[len(quoted)+1:]
 	}
 	return Entry{
-		Key:  Key{Subject{texts[0], int(numbers[0])}, string(life), uint64(numbers[1])},
-		Name: texts[1], At: time.UnixMilli(numbers[2]), Skipped: int(numbers[3]), Data: rest,
+		Key:  Key{Subject{texts[0], int(numbers[0])}, string(life), uint64(numbers[1]), numbers[2]},
+		Name: texts[1], At: time.UnixMilli(numbers[3]), Skipped: int(numbers[4]), Data: rest,
 	}, true
 }
 
@@ -178,7 +181,8 @@ func open(path string, notice func(string), l limits) *Store {
 	return &Store{path: path, notice: notice, limits: l, most: l.large, room: l.reserve, at: time.Now(), latest: make(map[Subject]*Entry), hurry: make(chan struct{})}
 }
 
-// Add takes an entry. It never waits.
+// Add takes an entry, or what more is known of one that it was given. It never
+// waits.
 func (s *Store) Add(e Entry) {
 	if len(e.Data) > MaxData || bytes.IndexByte(e.Data, '\n') >= 0 {
 		panic("history: data that is no entry")
@@ -189,8 +193,14 @@ func (s *Store) Add(e Entry) {
 		return
 	}
 	before := s.latest[e.Subject]
+	crowded := s.waiting > s.wait/4 // more comes than may be written
 	switch {
-	case before != nil && s.waiting > s.wait/4: // more comes than may be written
+	case before != nil && before.Key == e.Key:
+		s.waiting += e.size() - before.size()
+		e.Skipped = before.Skipped
+		*before = e
+	case before != nil && crowded && before.At.After(e.At): // too late for that
+	case before != nil && crowded:
 		s.waiting += e.size() - before.size()
 		e.Skipped += before.Skipped + 1
 		*before = e
@@ -246,7 +256,7 @@ func (s *Store) Read(want func(Subject, string) bool, since time.Time, limit int
 	n := 0
 	order := make(map[Key]int)
 	err := s.each(func(e *Entry) {
-		if e.At.Before(since) || !want(e.Subject, e.Name) {
+		if limit <= 0 || e.At.Before(since) || !want(e.Subject, e.Name) {
 			return
 		}
 		k := subjects[e.Subject]
@@ -254,11 +264,14 @@ func (s *Store) Read(want func(Subject, string) bool, since time.Time, limit int
 			k = &kept{keys: make(map[Key]bool)}
 			subjects[e.Subject] = k
 		}
-		if k.keys[e.Key] || limit <= 0 {
-			return
-		}
 		copied := *e
 		copied.Data = bytes.Clone(e.Data)
+		if k.keys[e.Key] {
+			if i := slices.IndexFunc(k.list, func(o Entry) bool { return o.Key == e.Key }); i >= 0 {
+				k.list[i] = copied
+			}
+			return
+		}
 		k.keys[e.Key] = true
 		k.list = append(k.list, copied)
 		order[e.Key] = n
@@ -563,12 +576,13 @@ func (s *Store) compact() {
 func (s *Store) anew() (err error) {
 	var order []Subject // by their first line
 	lines := make(map[Subject][]line)
-	seen := make(map[Key]bool)
+	seen := make(map[Key]int) // the places in those
 	_, _, err = scan(io.NewSectionReader(s.f, 0, s.size), func(e *Entry, at int64, length int) {
-		if seen[e.Key] {
+		if i, ok := seen[e.Key]; ok {
+			lines[e.Subject][i] = line{at, length}
 			return
 		}
-		seen[e.Key] = true
+		seen[e.Key] = len(lines[e.Subject])
 		if lines[e.Subject] == nil {
 			order = append(order, e.Subject)
 		}

@@ -40,7 +40,7 @@ var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 // entry is the end of a generation of a program, a second after the one before.
 func entry(program string, gen int) Entry {
-	return Entry{Key: Key{Subject{program, 0}, "a1", uint64(gen)}, Name: program, At: noon.Add(time.Duration(gen) * time.Second),
+	return Entry{Key: Key{Subject{program, 0}, "a1", uint64(gen), 0}, Name: program, At: noon.Add(time.Duration(gen) * time.Second),
 		Data: fmt.Appendf(nil, `{"gen":%d}`, gen)}
 }
 
@@ -75,7 +75,7 @@ func TestKeptOverLives(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "history")
 	var said notices
 	s := Open(path, said.say)
-	odd := Entry{Key: Key{Subject{"größe \"x\"", 3}, "a1", 7}, Name: "größe \"x\":3", At: noon.Add(time.Second / 2), Skipped: 4, Data: []byte(`{"a":"b c"}`)}
+	odd := Entry{Key: Key{Subject{"größe \"x\"", 3}, "a1", 7, -4}, Name: "größe \"x\":3", At: noon.Add(time.Second / 2), Skipped: 4, Data: []byte(`{"a":"b c"}`)}
 	s.Add(entry("web", 1))
 	s.Add(odd)
 	same(t, gens(t, s, Kept), "web", 1, 1) // before it is written
@@ -106,6 +106,56 @@ func TestKeptOverLives(t *testing.T) {
 	}
 }
 
+// What more is known of an entry takes its place, be that written or not.
+func TestMore(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "history")
+	l := bounds
+	l.large = 500
+	s := open(path, func(string) {}, l)
+	defer s.Close()
+	more := func(gen int, written bool) {
+		e := entry("web", gen)
+		s.Add(e)
+		if written {
+			if err := s.Flush(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		e.Data = []byte("more")
+		s.Add(e)
+	}
+	check := func() {
+		t.Helper()
+		list, err := s.Read(all, time.Time{}, Kept)
+		if err != nil || len(list) != 20 {
+			t.Fatalf("%d entries, %v", len(list), err)
+		}
+		for i, e := range list {
+			if e.Gen != uint64(i+1) || string(e.Data) != "more" {
+				t.Errorf("entry %d is %d: %s", i, e.Gen, e.Data)
+			}
+		}
+	}
+	for gen := 1; gen <= 20; gen++ {
+		more(gen, gen%2 == 0)
+	}
+	check()
+	if err := s.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	check() // in a file that was written anew meanwhile
+	if n := strings.Count(string(must(os.ReadFile(path))), "\n"); n > 30 {
+		t.Errorf("%d lines are there", n)
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
 // A generation that was counted anew is another one.
 func TestLives(t *testing.T) {
 	s := Open(filepath.Join(t.TempDir(), "history"), func(string) {})
@@ -114,7 +164,9 @@ func TestLives(t *testing.T) {
 	s.Add(e)
 	e.Life = "b2"
 	s.Add(e)
-	if got := gens(t, s, Kept)["web"]; !slices.Equal(got, []int{1, 1}) {
+	e.Mark = 4711
+	s.Add(e)
+	if got := gens(t, s, Kept)["web"]; !slices.Equal(got, []int{1, 1, 1}) {
 		t.Errorf("got %v", got)
 	}
 }
