@@ -4,7 +4,8 @@ import { html } from './lib.js'
 import { now } from './state.js'
 import { span, size, time, look, roughly } from './words.js'
 
-const near = 1000 // ms, that two times of one start or end may lie apart
+const nearStart = 1000 // ms, that two times of one start may lie apart
+const nearEnd = 2 // of one end
 const shown = 100 // moments
 
 const tones = state => look({ state, ready: true, wanted: true, enabled: true })[2]
@@ -26,14 +27,14 @@ const lasted = r => (r.seconds == null ? '' : ' after ' + span(r.seconds))
 // both tell, the event, which says what came of it.
 export function moments(events, runs) {
   const at = t => new Date(t).getTime()
-  const close = (a, b) => Math.abs(at(a) - at(b)) < near
+  const near = (a, b, by) => Math.abs(at(a) - at(b)) <= by
   const told = new Map() // event → the run whose end it tells
   const list = []
   for (const r of [...runs].reverse()) { // of one end and the next start at the same time, the end first
-    if (r.pid && !events.some(e => e.to === 'starting' && e.pid === r.pid && e.name === r.name && close(e.at, r.started)))
+    if (r.pid && !events.some(e => e.to === 'starting' && e.pid === r.pid && e.name === r.name && near(e.at, r.started, nearStart)))
       list.push({ at: r.started, name: r.name, tone: 'move', what: 'started', text: 'pid ' + r.pid, key: `s${r.name} ${r.generation} ${r.started}` })
     if (r.running) continue
-    const e = r.ended && events.findLast(e => e.exit && e.name === r.name && !told.has(e) && (e.exit.signal ?? '') === r.signal && close(e.exit.at, r.ended))
+    const e = r.ended && events.findLast(e => e.exit && e.name === r.name && !told.has(e) && (e.exit.signal ?? '') === r.signal && near(e.exit.at, r.ended, nearEnd))
     if (e) told.set(e, r)
     else list.push({ at: r.ended ?? r.started, name: r.name, tone: toneOf(r), what: 'ended', text: r.reason + lasted(r), run: r, key: `e${r.name} ${r.generation} ${r.started}` })
   }

@@ -43,14 +43,21 @@ func (d *Daemon) noteWords(n *instance, tell func(lines []string)) bool {
 	out, from, gen := n.out, n.from, n.gen
 	d.words.put(func() {
 		text, end := readWords(out, dest)
-		d.post(func() {
+		finish := func() {
 			var until *logs.Position
-			if n.gen != gen && !n.spawning {
+			if n.gen != gen {
 				until = n.from
 			}
 			n.words = lastWords{lines: wordsOf(text, end, nil, until)}
 			tell(wordsOf(text, end, from, until))
 			close(done)
+		}
+		d.post(func() {
+			if n.spawning { // the next one prints already, and where it began to isn't known yet
+				n.hear.later = append(n.hear.later, finish)
+				return
+			}
+			finish()
 		})
 	})
 	return true

@@ -22,9 +22,12 @@ type moment struct {
 	lines  []string // what it printed last
 }
 
-// near is how far two times of one end or start may lie apart: clocks are set
-// between daemons, and a start is told of when its pid is known.
-const near = time.Second
+// How far two times of one end or start may lie apart: clocks are set between
+// daemons, and a start is told of when its pid is known.
+const (
+	nearEnd   = 2 * time.Millisecond
+	nearStart = time.Second
+)
 
 // moments puts together what the daemon holds of events and what it has kept of
 // runs: of starts and ends that both tell, the event, which says what came of it.
@@ -47,10 +50,10 @@ func moments(events []api.Event, runs []api.Run, only string) []moment {
 			ends[e.Name] = append(ends[e.Name], e)
 		}
 	}
-	close := func(a, b time.Time) bool { return a.Sub(b).Abs() < near }
+	near := func(a, b time.Time, by time.Duration) bool { return a.Sub(b).Abs() < by }
 	added := make(map[uint64]api.Run)         // to the events that tell of an end, by number
 	for _, r := range slices.Backward(runs) { // of one end and the next start at the same time, the end first
-		told := slices.ContainsFunc(starts[process{r.Name, r.PID}], func(at time.Time) bool { return close(at, r.Started) })
+		told := slices.ContainsFunc(starts[process{r.Name, r.PID}], func(at time.Time) bool { return near(at, r.Started, nearStart) })
 		if !told && r.PID != 0 {
 			list = append(list, moment{at: r.Started, name: r.Name, symbol: "◐", style: words.Cyan, word: api.Starting, text: "started, pid " + strconv.Itoa(r.PID)})
 		}
@@ -61,7 +64,7 @@ func moments(events []api.Event, runs []api.Run, only string) []moment {
 		told = false
 		for _, e := range slices.Backward(ends[r.Name]) {
 			_, taken := added[e.Seq]
-			if told = !taken && r.Ended != nil && e.Exit.Signal == r.Signal && close(e.Exit.At, *r.Ended); told {
+			if told = !taken && r.Ended != nil && e.Exit.Signal == r.Signal && near(e.Exit.At, *r.Ended, nearEnd); told {
 				added[e.Seq] = r
 				break
 			}
