@@ -169,6 +169,7 @@ type Store struct {
 	going   bool               // the writer
 	closed  bool
 	hurry   chan struct{} // closed with the store
+	once    sync.Once     // does that
 	work    sync.WaitGroup
 }
 
@@ -295,15 +296,11 @@ func (s *Store) Read(want func(Subject, string) bool, since time.Time, limit int
 // Close writes what waits, whatever the rate, and lets go of the file. What is
 // added afterwards is lost.
 func (s *Store) Close() error {
+	s.once.Do(func() { close(s.hurry) })
+	s.work.Wait() // for a Fill too, which adds
 	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return os.ErrClosed
-	}
 	s.closed = true
 	s.mu.Unlock()
-	close(s.hurry)
-	s.work.Wait()
 	s.file.Lock()
 	defer s.file.Unlock()
 	err := s.flush(true)
@@ -377,22 +374,25 @@ func (s *Store) fill() {
 func (s *Store) flush(all bool) error {
 	s.fill()
 	s.mu.Lock()
-	var lines []byte
-	n := 0
-	for n < len(s.pending) && (all || float64(len(lines)) < s.room) {
+	n, size := 0, 0
+	for n < len(s.pending) && (all || float64(size) < s.room) {
 		e := s.pending[n]
-		lines = appendLine(lines, e)
-		s.waiting -= e.size()
+		size += e.size()
 		if s.latest[e.Subject] == e { // no other one can take its place any more
 			delete(s.latest, e.Subject)
 		}
 		n++
 	}
+	s.waiting -= size
 	taken := s.pending[:n:n]
 	s.pending = s.pending[n:]
 	s.mu.Unlock()
 	if n == 0 {
 		return nil
+	}
+	lines := make([]byte, 0, size)
+	for _, e := range taken {
+		lines = appendLine(lines, e)
 	}
 	err := s.open()
 	if err == nil {
