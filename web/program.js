@@ -27,8 +27,10 @@ export function Program({ name }) {
     // Runs are read from the daemon's disk: after what starts or ends one, and not often.
     let asked = 0
     const recall = () => {
-      clearTimeout(asked)
-      asked = setTimeout(() => ask('GET', path(name, 'history')).then(v => { runs.value = v }, () => { runs.value ??= [] }), runs.peek() ? pause : 0)
+      asked ||= setTimeout(() => {
+        asked = 0
+        ask('GET', path(name, 'history')).then(v => { runs.value = v }, () => { runs.value ??= [] })
+      }, runs.peek() ? pause : 0)
     }
     full.value = why.value = runs.value = null
     events.value = []

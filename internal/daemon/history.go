@@ -50,25 +50,26 @@ func (d *Daemon) openHistory() {
 // recall adds to the history what the daemon before us has known and perhaps not
 // brought there.
 func (d *Daemon) recall(past engine.Past) {
-	var list []history.Entry
-	for _, r := range past.Instances {
-		whose := engine.Run{Key: r.Key(), Name: r.Name}
-		for _, end := range r.Ends {
-			whose.Exit = end.Exit
-			list = append(list, d.entry(whose, pastRun{}))
+	d.history.Fill(func() (list []history.Entry) {
+		for _, r := range past.Instances {
+			whose := engine.Run{Key: r.Key(), Name: r.Name}
+			add := func(x event.Exit, p pastRun) {
+				if whose.Exit = x; x.Gen > 0 { // else of an earlier version: it can't be told from others
+					list = append(list, d.entry(whose, p))
+				}
+			}
+			for _, end := range r.Ends {
+				add(end.Exit, pastRun{})
+			}
+			if r.Unit.Last != nil {
+				add(*r.Unit.Last, pastRun{})
+			}
+			if past.Rebooted && (r.Unit.Phase == unit.Alive || r.Unit.Phase == unit.Spawning) {
+				add(event.Exit{Unknown: true, At: r.Unit.Started, Gen: r.Unit.Gen, PID: r.Unit.PID, Ready: r.Unit.ToReady}, pastRun{Vanished: true})
+			}
 		}
-		if last := r.Unit.Last; last != nil {
-			whose.Exit = *last
-			list = append(list, d.entry(whose, pastRun{}))
-		}
-		if past.Rebooted && (r.Unit.Phase == unit.Alive || r.Unit.Phase == unit.Spawning) {
-			whose.Exit = event.Exit{Unknown: true, At: r.Unit.Started, Gen: r.Unit.Gen, PID: r.Unit.PID, Ready: r.Unit.ToReady}
-			list = append(list, d.entry(whose, pastRun{Vanished: true}))
-		}
-	}
-	// Those of an earlier version have no number to be known by.
-	list = slices.DeleteFunc(list, func(e history.Entry) bool { return e.Gen == 0 })
-	d.history.Fill(list)
+		return list
+	})
 }
 
 // record keeps a run that is over, and the last lines of its output once these are

@@ -225,20 +225,21 @@ func (s *Store) queue(e *Entry) {
 	s.waiting += e.size()
 }
 
-// Fill adds those of a list that aren't there, beside the caller: entries that
-// whoever has died may have added or not.
-func (s *Store) Fill(list []Entry) {
+// Fill adds those of a list that aren't there: entries that whoever has died may have
+// added or not. The list is made and looked for beside the caller.
+func (s *Store) Fill(list func() []Entry) {
 	s.work.Go(func() {
-		missing := make(map[Key]Entry, len(list))
+		list := list()
+		missing := make(map[Key]bool, len(list))
 		for _, e := range list {
-			missing[e.Key] = e
+			missing[e.Key] = true
 		}
-		err := s.each(func(e *Entry) { delete(missing, e.Key) })
-		if err != nil {
+		if err := s.each(func(e *Entry) { delete(missing, e.Key) }); err != nil {
 			return // which was told
 		}
 		for _, e := range list {
-			if _, ok := missing[e.Key]; ok {
+			if missing[e.Key] {
+				delete(missing, e.Key)
 				s.Add(e)
 			}
 		}
