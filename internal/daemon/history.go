@@ -211,7 +211,7 @@ wait:
 		return means(o.Program, name)
 	}, since, limit)
 	if err != nil {
-		return nil, &api.Error{Kind: api.KindInternal, Message: err.Error()}
+		return nil, &api.Error{Kind: api.KindInternal, Message: err.Error(), Hint: "see who owns the state folder, or take the file out of the way: a new one is begun"}
 	}
 	anybody := len(list) > 0 || len(past) > 0
 	for _, k := range instances {
