@@ -591,7 +591,7 @@ func use(megabytes int) {
 	memory := make([]byte, megabytes<<20)
 	var used unix.Rusage
 	for round := byte(1); time.Duration(used.Utime.Nano()) < 100*time.Millisecond; round++ {
-		for i := range memory {
+		for i := 0; i < len(memory); i += os.Getpagesize() {
 			memory[i] = round
 		}
 		unix.Getrusage(unix.RUSAGE_SELF, &used)
