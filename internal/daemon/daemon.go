@@ -791,6 +791,8 @@ func (d *Daemon) close() {
 		d.words.wait()
 		d.kernel.wait()
 		d.takeMail()
+		d.words.wait() // for those that had to wait
+		d.takeMail()
 		d.commit()
 		d.settle()
 		d.kernel.wait()

@@ -23,34 +23,36 @@ const (
 type lastWords struct {
 	lines []string
 	busy  bool          // they are being read
-	done  chan struct{} // closed when they are
+	next  func()        // the reading that waits for that one; nil: none does
+	done  chan struct{} // closed when the last of these readings is over
 }
 
 // noteWords reads what an instance has printed last, beside the loop, and tells
 // those lines that are of its run: nobody waits for this, and the next one may be
-// printing meanwhile. It reports false where there is nothing to be read, or an
-// earlier reading isn't over.
-func (d *Daemon) noteWords(n *instance, tell func(lines []string)) bool {
-	if n.words.busy || n.out == nil {
-		return false
+// printing meanwhile. Where runs end faster than that is read, some aren't told.
+func (d *Daemon) noteWords(n *instance, tell func(lines []string)) {
+	if n.out == nil {
+		return
 	}
 	dest, _ := destinations(n.name, n.spec, d.place.logs, nil)
 	if dest.Mode != logs.File {
-		return false
+		return
 	}
-	done := make(chan struct{})
-	n.words.busy, n.words.done = true, done
-	out, from, gen := n.out, n.from, n.gen
-	d.words.put(func() {
+	out, from, gen, done := n.out, n.from, n.gen, make(chan struct{})
+	read := func() {
 		text, end := readWords(out, dest)
 		finish := func() {
 			var until *logs.Position
 			if n.gen != gen {
 				until = n.from
 			}
-			n.words = lastWords{lines: wordsOf(text, end, nil, until)}
+			n.words.lines = wordsOf(text, end, nil, until)
 			tell(wordsOf(text, end, from, until))
 			close(done)
+			if n.words.busy = n.words.next != nil; n.words.busy {
+				d.words.put(n.words.next)
+				n.words.next = nil
+			}
 		}
 		d.post(func() {
 			if n.spawning { // the next one prints already, and where it began to isn't known yet
@@ -59,8 +61,17 @@ func (d *Daemon) noteWords(n *instance, tell func(lines []string)) bool {
 			}
 			finish()
 		})
-	})
-	return true
+	}
+	if n.words.next != nil { // whose turn has passed
+		close(n.words.done)
+	}
+	n.words.done = done
+	if n.words.busy {
+		n.words.next = read
+		return
+	}
+	n.words.busy = true
+	d.words.put(read)
 }
 
 // readWords returns the end of a log, with what is still in the pipe when it is

@@ -2,7 +2,7 @@
 // file that is only appended to and never grows beyond a bound.
 //
 // Whoever adds an entry waits for nothing: a goroutine that exists while there is
-// something to write takes what came in a tenth of a second as one write(2). It
+// something to write takes what came in some milliseconds as one write(2). It
 // writes no faster than a rate, with a reserve for the times when everything ends
 // at once. Where more comes for long, the latest of each subject wait in memory,
 // also within a bound, and each says how many before it were left out.
@@ -51,7 +51,7 @@ const MaxData = 32 << 10
 // The bounds of a store in force; tests have narrower ones.
 var bounds = limits{
 	large: 8 << 20, rest: 4 << 20, rate: 4 << 10, reserve: 4 << 20, wait: 2 << 20,
-	gather: 100 * time.Millisecond, retry: 5 * time.Second,
+	gather: 20 * time.Millisecond, retry: 5 * time.Second,
 }
 
 type limits struct {
