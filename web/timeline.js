@@ -1,6 +1,7 @@
 // The history of a program: its runs as a band, and what happened in words. Both are
 // made of what the daemon holds as events, and of the runs that it has kept.
 import { html } from './lib.js'
+import { bare } from './ansi.js'
 import { now } from './state.js'
 import { span, size, time, look, roughly } from './words.js'
 
@@ -60,7 +61,7 @@ export function Timeline({ events, runs, list }) {
       <span class=${'dot ' + m.tone} aria-hidden="true"></span>
       <span>${list.length > 1 && m.name ? html`<b>${m.name}</b> ` : ''}${m.from && html`<span class="dim">${m.from} → </span>`}${m.what}${m.text && html` <span class="dim">${m.text}</span>`}
         ${m.run && usedBy(m.run) && html` <span class="dim small used">${usedBy(m.run)}</span>`}
-        ${m.run && failed(m.run) && m.run.lines.length > 0 && html`<code class="last">${m.run.lines.slice(-2).join('\n')}</code>`}</span>
+        ${m.run && failed(m.run) && m.run.lines.length > 0 && html`<code class="last">${m.run.lines.slice(-2).map(bare).join('\n')}</code>`}</span>
     </li>`)}</ol>
     ${!all.length && html`<p class="dim">${runs ? 'it has not run yet' : 'asking the daemon …'}</p>`}
   </section>`

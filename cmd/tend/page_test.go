@@ -173,6 +173,8 @@ type = "task"
 	b.until(fmt.Sprintf(`/stopped by hand \(signal TERM\) after [^]*signal KILL after/.test(%s)`, past))
 	b.until(fmt.Sprintf(`/stopped with tend/.test(%s) && %[1]s.match(/ended/g).length >= 3`, past))
 	b.until(`document.querySelectorAll('.band rect').length >= 3`)
+	b.until(`[...document.querySelectorAll('.timeline .last')].some(l => /^tick \d+ <b>not bold<\/b>$/m.test(l.textContent))`)
+	b.until(`(document.querySelector('.timeline').scrollIntoView(), true)`)
 	b.pictures("history")
 	b.until(`location.hash = '#/mailer'`)
 	b.until(`document.querySelector('h1').textContent === 'mailer' && document.querySelector('.timeline .last')?.textContent.includes('error: SMTP_URL is not set')`)

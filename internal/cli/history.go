@@ -145,7 +145,7 @@ func (a *app) historyTable(list []api.Run, lines bool) *table {
 			show = show[max(0, len(show)-linesOfFailed):]
 		}
 		for _, l := range show {
-			t.under[n] = append(t.under[n], "  │ "+clean(l))
+			t.under[n] = append(t.under[n], "  │ "+bare(l))
 		}
 		if r.Skipped > 0 && person {
 			t.under[n] = append(t.under[n], "  "+count(r.Skipped, "run")+" before it not kept: they ended too fast")
