@@ -328,7 +328,7 @@ func TestAsks(t *testing.T) {
 		{[]string{"p", "a"}, nil},
 		{[]string{"p", "a", "n"}, nil},
 		{[]string{"p", "y"}, nil},
-		{[]string{"p", "a", "y"}, []string{"reload {AllowEmpty:true}"}},
+		{[]string{"p", "a", "y"}, []string{"reload {AllowEmpty:true Wait:false}"}},
 		{[]string{"/", "x", "y", "enter"}, nil}, // typed, not pressed
 	}
 	for _, test := range tests {
