@@ -413,3 +413,51 @@ type Neighbour struct {
 	Message string `json:"message,omitempty"`
 	Blocks  bool   `json:"blocks"` // it is waited for
 }
+
+// Run is a run of an instance from its start to its end, as GET
+// /v1/programs/{name}/history gives it. What is null isn't known, or isn't yet.
+type Run struct {
+	Name       string     `json:"name"` // of the instance
+	Program    string     `json:"program"`
+	Generation uint64     `json:"generation"` // counts the starts; anew after a shutdown of the daemon
+	PID        int        `json:"pid"`        // 0: it had no process, or nobody knows which
+	Running    bool       `json:"running"`    // it goes on
+	Started    time.Time  `json:"started"`
+	Ready      *time.Time `json:"ready"`   // when it was of use to others first
+	Ended      *time.Time `json:"ended"`   // of its main process
+	Seconds    *float64   `json:"seconds"` // from its start to its end, or until now
+	Code       *int       `json:"code"`    // null too when a signal ended it, and when it couldn't be started
+	Signal     string     `json:"signal"`  // "KILL"; "": none ended it, or nobody knows
+	CoreDumped bool       `json:"core_dumped"`
+	Success    bool       `json:"success"` // by the program's success_codes
+	Wished     bool       `json:"wished"`  // somebody wished its end: by hand, by a reload, with tend
+	Unknown    bool       `json:"unknown"` // it has ended, and nobody knows how
+	Reason     string     `json:"reason"`  // "exit 1", "stopped by hand (signal TERM)", "unhealthy: status 500 (signal TERM)", "cannot start: …"; "" while it goes on
+
+	// The most memory that the largest process was seen to have at a time: of the
+	// main one and of those children that it has waited for; while it goes on, of
+	// the main one. Where only a bound is known, that is in the second.
+	PeakMemoryBytes  *int64 `json:"peak_memory_bytes"`
+	PeakMemoryAtMost *int64 `json:"peak_memory_at_most_bytes"`
+	// The time of processors, of the same processes, or where CPUTree is set of all
+	// that the run has started.
+	CPUSeconds *float64 `json:"cpu_seconds"`
+	CPUTree    bool     `json:"cpu_tree"`
+
+	Lines   []string `json:"lines"`   // what it printed last
+	Skipped int      `json:"skipped"` // how many runs of the instance just before it aren't kept
+}
+
+// Failed reports whether the run ended though it was to go on, or without success:
+// not where somebody wished its end, nor where nobody knows how it ended.
+func (r Run) Failed() bool {
+	return !r.Running && !r.Success && !r.Wished && r.Ended != nil && !r.Unknown
+}
+
+// End returns when the run ended, or where nobody knows, when it started.
+func (r Run) End() time.Time {
+	if r.Ended != nil {
+		return *r.Ended
+	}
+	return r.Started
+}

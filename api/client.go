@@ -115,6 +115,26 @@ func (c *Client) Why(ctx context.Context, pattern string) ([]Why, error) {
 	return list, c.get(ctx, programPath(pattern)+"/why", &list)
 }
 
+// HistoryOptions say which runs History is to return.
+type HistoryOptions struct {
+	Limit int       // at most that many of each instance; 0: as many as are kept
+	Since time.Time // only those that have ended since, or go on; zero: all
+}
+
+// History returns the runs of the instances that pattern means, of removed ones as
+// well: those that go on first, then the others, the latest end first.
+func (c *Client) History(ctx context.Context, pattern string, o HistoryOptions) ([]Run, error) {
+	query := url.Values{}
+	if o.Limit > 0 {
+		query.Set("limit", strconv.Itoa(o.Limit))
+	}
+	if !o.Since.IsZero() {
+		query.Set("since", o.Since.UTC().Format(time.RFC3339Nano))
+	}
+	var list []Run
+	return list, c.get(ctx, programPath(pattern)+"/history?"+query.Encode(), &list)
+}
+
 // Act does the verb ("start", "stop", "restart", "run" or "signal") to all instances
 // that pattern means: a program, an instance or a glob. It waits for the result
 // as long as ctx allows, unless act says otherwise.

@@ -2,25 +2,35 @@
 // happened to it, its configuration.
 import { html, signal, useEffect, useRef, useComputed } from './lib.js'
 import { access, ask, path, names, instances, now, listeners, link, signals, sendSignal } from './state.js'
-import { span, percent, size, time, lastExit, look, roughly } from './words.js'
+import { span, percent, size, lastExit, look, roughly } from './words.js'
 import { State, Acts } from './list.js'
 import { Log } from './log.js'
 import { Plot } from './plot.js'
+import { Timeline } from './timeline.js'
 
 const kept = 500 // events
 const every = 2000 // ms, between questions while nothing happens,
 const rest = 1000 // and while something does
+const pause = 500 // ms, from an event to the runs that go with it
 
 // Program is the page of name, which is that of a program or of one of its instances.
 export function Program({ name }) {
   const list = names.value.map(n => instances.get(n).value).filter(i => i.name === name || i.program === name)
   const about = useRef(null)
-  about.current ??= { full: signal(null), why: signal(null), error: signal(''), events: signal([]) }
-  const { full, why, error, events } = about.current
+  about.current ??= { full: signal(null), why: signal(null), error: signal(''), events: signal([]), runs: signal(null) }
+  const { full, why, error, events, runs } = about.current
 
   useEffect(() => {
     const mine = e => e.name === name || e.program === name
-    full.value = why.value = null
+    // Runs are read from the daemon's disk: after what starts or ends one, and not often.
+    let recalling = 0
+    const recall = () => {
+      recalling ||= setTimeout(() => {
+        recalling = 0
+        ask('GET', path(name, 'history')).then(v => { runs.value = v }, () => { runs.value ??= [] })
+      }, runs.peek() ? pause : 0)
+    }
+    full.value = why.value = runs.value = null
     events.value = []
     let timer = 0
     let asked = 0
@@ -45,12 +55,14 @@ export function Program({ name }) {
     const heard = e => {
       if (!mine(e) && !e.kind.startsWith('config.')) return
       stale ||= mine(e)
+      if (mine(e) && e.kind === 'state') recall()
       clearTimeout(timer)
       timer = setTimeout(again, Math.max(0, asked + rest - Date.now()))
     }
     listeners.add(heard)
     again()
-    return () => { gone = true; listeners.delete(heard); clearTimeout(timer) }
+    const live = link.subscribe(v => { if (v === 'live') recall() }) // another daemon may know more
+    return () => { gone = true; listeners.delete(heard); live(); clearTimeout(timer); clearTimeout(recalling) }
   }, [name])
 
   if (!list.length) {
@@ -78,7 +90,7 @@ export function Program({ name }) {
       <div class="side">
         <${Plot} title="processor" field="cpu" names=${list.map(i => i.name)} now=${percent(total('cpu_percent'))} />
         <${Plot} title="memory" field="mem" names=${list.map(i => i.name)} now=${size(total('memory_bytes'))} />
-        <${Timeline} events=${events.value} list=${list} />
+        <${Timeline} events=${events.value} runs=${runs.value} list=${list} />
       </div>
     </div>
     <${Processes} list=${full.value?.instances ?? []} />
@@ -176,39 +188,6 @@ function Why({ list, why }) {
   const lines = list.map(i => ({ i, text: [i.message === i.state ? '' : i.message, i.status, lastExit(i, now.value)].filter((s, n, all) => s && all.findIndex(o => o?.includes(s)) === n).join(' · ') })).filter(l => l.text)
   if (!lines.length) return null
   return html`<div class=${'why ' + tone}>${lines.slice(0, 8).map(l => html`<p>${list.length > 1 && html`<b>${l.i.name}</b> `}${l.text}</p>`)}</div>`
-}
-
-const tones = state => look({ state, ready: true, wanted: true, enabled: true })[2]
-
-// Timeline shows the states of each instance as a band, and what happened in words.
-function Timeline({ events, list }) {
-  const states = events.filter(e => e.kind === 'state')
-  const newest = [...events].reverse().slice(0, 100)
-  return html`<section class="card timeline" aria-label="history">
-    <header><h2>history</h2><span class="dim small">${events.length ? 'since ' + time(events[0].at) : ''}</span></header>
-    ${list.length <= 6 && list.map(i => html`<${Band} key=${i.name} i=${i} states=${states.filter(e => e.name === i.name)} label=${list.length > 1} />`)}
-    <ol>${newest.map(e => html`<li key=${e.seq}>
-      <time class="num dim" datetime=${e.at}>${time(e.at)}</time>
-      <span class=${'dot ' + (e.to ? tones(e.to) : 'calm')} aria-hidden="true"></span>
-      <span>${list.length > 1 && e.name ? html`<b>${e.name}</b> ` : ''}${e.to ? html`<span class="dim">${e.from} → </span>${e.to}` : e.kind}${e.message && e.message !== e.to && html` <span class="dim">${e.message}</span>`}${e.exit && !(e.message ?? '').includes(e.exit.reason) && html` <span class="dim">${e.exit.reason}</span>`}</span>
-    </li>`)}</ol>
-    ${!events.length && html`<p class="dim">nothing has happened since the daemon's memory begins</p>`}
-  </section>`
-}
-
-// Band is the recent past of an instance, coloured by its states.
-function Band({ i, states, label }) {
-  if (!states.length) return null
-  const end = Math.max(now.value, new Date(states.at(-1).at))
-  const start = new Date(states[0].at)
-  const wide = Math.max(1000, end - start)
-  return html`<div class="band">${label && html`<span class="small dim">${i.name}</span>`}
-    <svg viewBox="0 0 1000 10" preserveAspectRatio="none" role="img" aria-label=${`${i.name}: ${states.length} changes in ${roughly(wide / 1000)}`}>
-    ${states.map((e, n) => {
-      const from = new Date(e.at) - start
-      const to = (n + 1 < states.length ? new Date(states[n + 1].at) : end) - start
-      return html`<rect class=${tones(e.to)} x=${((from / wide) * 1000).toFixed(1)} width=${Math.max(1.5, ((to - from) / wide) * 1000).toFixed(1)} height="10"><title>${`${e.to}, ${time(e.at)}`}</title></rect>`
-    })}</svg></div>`
 }
 
 function shown(v) {

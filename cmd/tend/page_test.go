@@ -172,6 +172,20 @@ type = "task"
 	b.until(`document.querySelector('.link').textContent === 'live' && !document.querySelector('.banner.bad')`)
 	b.until(fmt.Sprintf(`+%s?.querySelector('.pid').textContent === %d`, row("queue:1"), d.pid("queue:1")))
 
+	b.step("its history is that of the tend before as well")
+	past := `[...document.querySelectorAll('.timeline li')].map(l => l.textContent).join('\n')`
+	b.until(`location.hash = '#/clock'`)
+	b.until(fmt.Sprintf(`/stopped by hand \(signal TERM\) after [^]*signal KILL after/.test(%s)`, past))
+	b.until(fmt.Sprintf(`/stopped with tend/.test(%s) && %[1]s.match(/ended/g).length >= 3`, past))
+	b.until(`document.querySelectorAll('.band rect').length >= 3`)
+	b.until(`[...document.querySelectorAll('.timeline .last')].some(l => /^tick \d+ <b>not bold<\/b>$/m.test(l.textContent))`)
+	b.until(`(document.querySelector('.timeline').scrollIntoView(), true)`)
+	b.pictures("history")
+	b.until(`location.hash = '#/mailer'`)
+	b.until(`document.querySelector('h1').textContent === 'mailer' && document.querySelector('.timeline .last')?.textContent.includes('error: SMTP_URL is not set')`)
+	b.do(chromedp.Click(".brand"))
+	b.until(`document.querySelector('#filter')`)
+
 	b.step("log out")
 	b.until(`document.querySelector('.top').lastElementChild.textContent === 'log out'`)
 	b.do(chromedp.Click(".top button:last-child"))

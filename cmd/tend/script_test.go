@@ -585,6 +585,21 @@ func manager(command []string) {
 	}
 }
 
+// use has so many megabytes in memory, and uses the processor for a tenth of a
+// second at least.
+func use(megabytes int) {
+	memory := make([]byte, megabytes<<20)
+	var used unix.Rusage
+	for round := byte(1); time.Duration(used.Utime.Nano()) < 100*time.Millisecond; round++ {
+		for i := 0; i < len(memory); i += os.Getpagesize() {
+			memory[i] = round
+		}
+		unix.Getrusage(unix.RUSAGE_SELF, &used)
+	}
+	fmt.Println("used", len(memory))
+	os.Exit(3)
+}
+
 // child is a program to be guarded that a shell can't play.
 func child() {
 	mode := os.Args[1]
@@ -605,6 +620,8 @@ func child() {
 		for n := arg(); n > 0; n -= len(block) {
 			os.Stdout.Write(block[:min(n, len(block))])
 		}
+	case "use": // have N MB in memory, use the processor for a tenth of a second, and exit with status 3
+		use(arg())
 	case "ignore-term":
 		signal.Ignore(syscall.SIGTERM)
 	case "traps": // tell which signal comes, and end

@@ -73,7 +73,7 @@ func TestTorture(t *testing.T) {
 // it passes them before that: not so seldom that it never happens, nor so often that
 // it gets nothing done between the guard's waits. See package fault.
 var faultPoints = []string{"ledger.written,2000", "proc.cloned,8", "proc.born,8", "daemon.saved,1000", "daemon.settling,500",
-	"logs.staged,400", "logs.written,400", "logs.spliced,400", "logs.rotated,40", "logs.packing,40", "logs.packed,40", "*,2000"}
+	"logs.staged,400", "logs.written,400", "logs.spliced,400", "logs.rotated,40", "logs.packing,40", "logs.packed,40", "history.written,40", "*,2000"}
 
 // victim is one torture.
 type victim struct {
@@ -137,6 +137,7 @@ func torture(t *testing.T, env []string, rng *rand.Rand, rounds int) {
 		v.settle()
 	}
 
+	v.checkHistory()
 	v.must(run.Process.Signal(syscall.SIGTERM))
 	if err := run.Wait(); err != nil {
 		v.fatalf("tend ends with %v", err)
@@ -364,6 +365,43 @@ func (v *victim) settle() {
 		cancel()
 		if v.ctx.Err() != nil {
 			v.fatalf("it doesn't come to rest: %s", why)
+		}
+	}
+}
+
+// checkHistory checks that each run is known once, that each began when the one
+// before it had ended, and that none goes on but the latest.
+func (v *victim) checkHistory() {
+	v.t.Helper()
+	for _, name := range kinds {
+		var runs []api.Run
+		for {
+			ctx, cancel := context.WithTimeout(v.ctx, 5*time.Second)
+			var err error
+			runs, err = v.client.History(ctx, name, api.HistoryOptions{})
+			cancel()
+			if err == nil {
+				break
+			}
+			if v.ctx.Err() != nil {
+				v.fatalf("no history: %v", err)
+			}
+			awaitSocket(v.ctx, filepath.Join(v.dir, ".tend", "tend.sock"))
+		}
+		if len(runs) == 0 {
+			v.fatalf("%s has no history", name)
+		}
+		slices.SortStableFunc(runs, func(a, b api.Run) int { return a.Started.Compare(b.Started) })
+		for i, r := range runs[1:] {
+			before := runs[i]
+			switch {
+			case before.Running, before.Ended == nil:
+				v.fatalf("%s: run %d goes on, and run %d has begun: %+v, %+v", name, before.Generation, r.Generation, before, r)
+			case r.PID != 0 && r.PID == before.PID && r.Generation == before.Generation:
+				v.fatalf("%s: run %d is there twice: %+v, %+v", name, r.Generation, before, r)
+			case r.Started.Before(before.Ended.Add(-10 * time.Millisecond)): // clocks differ a little from daemon to daemon
+				v.fatalf("%s: run %d began %v before the end of run %d: %+v, %+v", name, r.Generation, before.Ended.Sub(r.Started), before.Generation, before, r)
+			}
 		}
 	}
 }

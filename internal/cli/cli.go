@@ -109,6 +109,7 @@ func Main(args []string, deps Deps) int {
 type client interface {
 	Instances(ctx context.Context) ([]api.Instance, error)
 	Why(ctx context.Context, pattern string) ([]api.Why, error)
+	History(ctx context.Context, pattern string, o api.HistoryOptions) ([]api.Run, error)
 	Act(ctx context.Context, verb, pattern string, act api.Act) (*api.Results, error)
 	Add(ctx context.Context, add api.Add) (*api.Plan, error)
 	Remove(ctx context.Context, name string) (*api.Plan, error)
@@ -228,7 +229,7 @@ func (a *app) root() *cobra.Command {
 	)
 	root.AddCommand(
 		a.runCommand(), a.upCommand(), a.downCommand(),
-		a.statusCommand(), a.topCommand(), a.whyCommand(), a.graphCommand(), a.logsCommand(), a.eventsCommand(), a.execCommand(), a.doctorCommand(),
+		a.statusCommand(), a.topCommand(), a.whyCommand(), a.graphCommand(), a.logsCommand(), a.historyCommand(), a.eventsCommand(), a.execCommand(), a.doctorCommand(),
 		a.actCommand(startVerb), a.actCommand(stopVerb), a.actCommand(restartVerb), a.actCommand(runNowVerb), a.signalCommand(), a.reloadCommand(),
 		a.addCommand(), a.removeCommand(), a.scaleCommand(),
 		a.initCommand(), a.importCommand(), a.checkCommand(), a.planCommand(),

@@ -51,6 +51,7 @@ type world struct {
 	plan     *api.Plan
 	asked    []string // what was changed by hand
 	why      func(pattern string) ([]api.Why, error)
+	history  func(pattern string, o api.HistoryOptions) ([]api.Run, error)
 	daemon   func() (*api.Daemon, error)
 	shutdown func(api.ShutdownOptions) error
 	upgrade  func(api.UpgradeOptions) (*api.Upgrade, error)
@@ -75,6 +76,12 @@ func (w *world) Why(_ context.Context, pattern string) ([]api.Why, error) {
 		return nil, fmt.Errorf("dial: %w", api.ErrNoDaemon)
 	}
 	return w.why(pattern)
+}
+func (w *world) History(_ context.Context, pattern string, o api.HistoryOptions) ([]api.Run, error) {
+	if w.history == nil {
+		return nil, fmt.Errorf("dial: %w", api.ErrNoDaemon)
+	}
+	return w.history(pattern, o)
 }
 func (w *world) byHand(what string) (*api.Plan, error) {
 	w.asked = append(w.asked, what)
@@ -318,6 +325,77 @@ func TestWhy(t *testing.T) {
 	c := newCall(t, w, pipe, false)
 	var list []api.Why
 	if status := c.run("why", "--json", "mailer"); status != 0 || json.Unmarshal([]byte(c.out.String()), &list) != nil || len(list) != 2 {
+		t.Errorf("exit status %d, %s", status, c.out)
+	}
+}
+
+// runs is one run of each kind.
+func runs() []api.Run {
+	run := func(name string, gen uint64, started, lasted time.Duration, r api.Run) api.Run {
+		r.Name, r.Program, r.Generation, r.Started, r.Seconds, r.Lines = name, name, gen, ago(started), ptr(lasted.Seconds()), append([]string{}, r.Lines...)
+		if !r.Running {
+			r.Ended = at(lasted - started)
+		}
+		return r
+	}
+	mb := func(n int64) *int64 { return ptr(n * 1_000_000) }
+	list := []api.Run{
+		run("web", 4, 3*time.Hour, 3*time.Hour, api.Run{Running: true, PID: 41207, PeakMemoryBytes: mb(48), CPUSeconds: ptr(75.0), CPUTree: true}),
+		run("web", 3, 4*time.Hour, time.Hour, api.Run{PID: 40007, Wished: true, Signal: "TERM", Reason: "restarted, since app.js and 3 other files have changed (signal TERM)", PeakMemoryBytes: mb(51), CPUSeconds: ptr(12.3), Lines: []string{"listening", "bye"}}),
+		run("web", 2, 27*time.Hour, 23*time.Hour, api.Run{PID: 39007, Code: ptr(1), Reason: "exit 1", PeakMemoryBytes: mb(1900), CPUSeconds: ptr(7200.0), Skipped: 12,
+			Lines: []string{"listening", "GET /\x1b[2J", "fatal: a line that is longer than any terminal is wide, since it tells everything that there is to tell of what went wrong"}}),
+		run("web", 1, 28*time.Hour, time.Minute, api.Run{PID: 38007, Success: true, Code: ptr(0), Reason: "exit 0", PeakMemoryAtMost: mb(24), CPUSeconds: ptr(0.002)}),
+		{Name: "web", Program: "web", Generation: 9, PID: 7, Started: ago(52 * time.Hour), Unknown: true, Reason: "the machine went down", Lines: []string{}},
+		run("web", 8, 53*time.Hour, time.Minute, api.Run{PID: 6, Unknown: true, Reason: "exit status unknown"}),
+		{Name: "web", Program: "web", Generation: 7, Started: ago(54 * time.Hour), Ended: at(-54 * time.Hour), Reason: `cannot start: "nginx": no such file or directory`, Lines: []string{}},
+	}
+	return list
+}
+
+func TestHistory(t *testing.T) {
+	w := &world{history: func(pattern string, o api.HistoryOptions) ([]api.Run, error) {
+		list := runs()
+		switch pattern {
+		case "nobody":
+			return nil, &api.Error{Kind: api.KindNotFound, Message: `no program is named "nobody"`}
+		case "new":
+			return []api.Run{}, nil
+		case "*":
+			for i := range 2 {
+				r := list[i+1]
+				r.Name, r.Generation = "a-program-with-a-rather-long-name:1", uint64(7+i)
+				list = append(list, r)
+			}
+		}
+		return list[:min(o.Limit, len(list))], nil
+	}}
+	for name, test := range map[string]struct {
+		columns int
+		args    string
+	}{
+		"history-80": {80, "web"}, "history-60": {60, "web -n 5"}, "history-color": {100, "web --lines"}, "history-pipe": {pipe, "web"}, "history-all-80": {80, "--all"}, "history-several": {100, "* web"},
+	} {
+		c := newCall(t, w, test.columns, name == "history-color")
+		if got := c.run(strings.Fields("history " + test.args)...); got != 0 {
+			t.Errorf("%s: exit status %d: %s", name, got, c.err)
+		}
+		golden(t, name, c.out.String())
+	}
+	for args, want := range map[string]struct {
+		status int
+		says   string
+	}{
+		"history": {exitUsage, "history of what?"}, "history --all web": {exitUsage, "not both"}, "history web -n 0": {exitUsage, "from 1 up"},
+		"history web --since soon": {exitUsage, "--since"}, "history nobody": {exitFailed, "no program is named"}, "history new": {0, "nothing has run yet"},
+		"history new --since 1h": {0, "nothing has run since then"},
+	} {
+		if c := newCall(t, w, 80, false); c.run(strings.Fields(args)...) != want.status || !strings.Contains(c.err.String(), want.says) || c.out.String() != "" {
+			t.Errorf("%s: %s%s", args, c.out, c.err)
+		}
+	}
+	c := newCall(t, w, pipe, false)
+	var list []api.Run
+	if status := c.run("history", "--json", "web", "w*"); status != 0 || json.Unmarshal([]byte(c.out.String()), &list) != nil || len(list) != 7 || !list[0].Running {
 		t.Errorf("exit status %d, %s", status, c.out)
 	}
 }

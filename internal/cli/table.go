@@ -8,12 +8,14 @@ import "strings"
 type table struct {
 	columns []column
 	rows    [][]cell
+	under   map[int][]string // lines below a row, as wide as the screen
 }
 
 type column struct {
 	title string
 	right bool // aligned to the right
 	drop  int  // columns go in this order, from 1; 0 stays
+	whole bool // never cut
 }
 
 type cell struct {
@@ -75,8 +77,14 @@ func (t *table) write(s *screen) error {
 		b.WriteByte('\n')
 	}
 	line(func(c int) cell { return cell{t.columns[c].title, dim} })
-	for _, row := range t.rows {
+	for n, row := range t.rows {
 		line(func(c int) cell { return row[c] })
+		for _, text := range t.under[n] {
+			if limit > 0 {
+				text = cut(text, limit)
+			}
+			b.WriteString(s.paint(dim, text) + "\n")
+		}
 	}
 	_, err := s.Write([]byte(b.String()))
 	return err
@@ -95,7 +103,7 @@ func (t *table) fit(widths []int, gone []bool, limit int) {
 		return sum - limit
 	}
 	shrink := func(c, least int) {
-		if n := over(); n > 0 && !gone[c] && widths[c] > least {
+		if n := over(); n > 0 && !gone[c] && !t.columns[c].whole && widths[c] > least {
 			widths[c] = max(least, widths[c]-n)
 		}
 	}

@@ -71,7 +71,7 @@ func (a *app) why(ctx context.Context, _ *cobra.Command, patterns []string) erro
 		}
 		fmt.Fprintln(&b, text)
 		for _, line := range w.Lines {
-			fmt.Fprintf(&b, "  %s %s\n", a.out.paint(dim, name+" |"), clean(line))
+			fmt.Fprintf(&b, "  %s %s\n", a.out.paint(dim, name+" |"), bare(line))
 		}
 		if w.Do != "" {
 			fmt.Fprintf(&b, "%s: %s\n", clean(w.Does), clean(w.Do))

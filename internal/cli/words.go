@@ -24,6 +24,7 @@ var (
 	cut        = words.Cut
 	cutMiddle  = words.CutMiddle
 	clean      = words.Clean
+	bare       = words.Bare
 	cleanLines = words.CleanLines
 )
 

@@ -48,6 +48,7 @@ func (d *Daemon) restore(past remembered, set *spec.Set) {
 		d.wire.restarting = true
 	}
 	d.putMeta()
+	d.recall(past.past)
 	d.ears.restore(d.engine.Set(), past)
 
 	wanted := make(map[string]*engine.Record) // by the rest of a mark: TREE/GEN
@@ -229,7 +230,7 @@ func restOfMark(tree string, gen uint64) string { return fmt.Sprintf("%s/%d", tr
 
 // putMeta says whose ledger it is from now on.
 func (d *Daemon) putMeta() {
-	m := meta{Version: memoryVersion, Boot: proc.BootID(), Config: d.config,
+	m := meta{Version: memoryVersion, Boot: proc.BootID(), Life: d.life, Config: d.config,
 		Cgroup: d.host.Capabilities().Cgroup, Tend: d.opts.Version, Again: d.again}
 	if d.wire != nil {
 		c := d.wire.read.Supervisord
@@ -299,9 +300,12 @@ func (d *Daemon) adoptSockets() {
 func (d *Daemon) adopt(ad *adoption, r *engine.Record, found []proc.Stale) unit.Event {
 	n, gen, tree := ad.instance, ad.gen, ad.tree
 	tag := uint64(n.id)<<32 | uint64(uint32(gen))
-	a := proc.Adoption{Tag: tag, Name: tree, Mark: d.environ.markOf(tree, gen), Ended: true}
+	a := proc.Adoption{Tag: tag, Name: tree, Mark: d.environ.markOf(tree, gen), CPU: -1, Ended: true}
 	if b := ad.born; b.Gen == gen {
 		a.Identity, a.Cgroup, a.Ended = b.Identity, b.Cgroup, r.Unit.Phase == unit.Left
+		if n.peak = b.Peak; b.CPU != nil {
+			a.CPU = *b.CPU
+		}
 	} else if leader := leaderOf(found); leader != nil {
 		a.Identity, a.Cgroup, a.Ended = leader.Identity, leader.Tree, false
 		ad.born = born{Gen: gen, Identity: leader.Identity, Cgroup: leader.Tree}
@@ -333,7 +337,7 @@ func (d *Daemon) adopt(ad *adoption, r *engine.Record, found []proc.Stale) unit.
 	case n.process == nil && r.Unit.Phase == unit.Spawning && a.PID == 0:
 		return unit.Lost{Gen: gen}
 	}
-	return d.endOf(tree, gen, a.Identity, n.process != nil)
+	return d.endOf(n, a, n.process != nil)
 }
 
 // leaderOf returns the process that was started as that of an attempt: it leads
@@ -350,20 +354,29 @@ func leaderOf(found []proc.Stale) *proc.Stale {
 
 // endOf returns how a process ended while no daemon lived, as far as somebody
 // knows.
-func (d *Daemon) endOf(tree string, gen uint64, id proc.Identity, left bool) unit.Event {
-	end := unit.Ended{Gen: gen, Left: left, Unknown: true}
+func (d *Daemon) endOf(n *instance, a proc.Adoption, left bool) unit.Event {
+	end := unit.Ended{Gen: n.gen, Left: left, Unknown: true}
+	id := a.Identity
 	for _, e := range d.ends {
 		if id.PID == e.PID && (id.Inode != 0 && id.Inode == e.Inode || id.Start != 0 && id.Start == e.Start) {
 			end.Code, end.Signal, end.Core, end.Unknown, end.At = e.Code, spec.Signal(e.Signal), e.Core, false, monotonic(e.At)
+			f := endedOf(e)
+			f.Tree = -1
+			end.Used = used(f, n.peak)
 		}
 	}
-	if fd := d.takeKept(keptProcess + tree); fd >= 0 {
+	if fd := d.takeKept(keptProcess + n.tree); fd >= 0 {
 		if s, ok := proc.ExitStatus(fd, id); ok && end.Unknown {
 			end.Code, end.Signal, end.Core, end.Unknown = s.Code, spec.Signal(s.Signal), s.CoreDump, false
 		}
 		unix.Close(fd)
 	}
 	return end
+}
+
+// endedOf returns the guard's word on how a process ended as the host would tell it.
+func endedOf(e guard.End) proc.Ended {
+	return proc.Ended{Status: proc.Status{Code: e.Code, Signal: e.Signal, CoreDump: e.Core}, At: e.At, User: e.User, System: e.System, MaxRSS: e.MaxRSS}
 }
 
 // monotonic returns a time of day as one that clocks that are set don't move.
@@ -508,7 +521,7 @@ func recognise(now time.Time, past remembered, set *spec.Set, stale []proc.Stale
 // onGuardEnd takes the guard's word on how a process ended. Of a program that we
 // have adopted, that is its end; what else there is is nothing to us.
 func (d *Daemon) onGuardEnd(e guard.End) {
-	end := proc.Ended{Status: proc.Status{Code: e.Code, Signal: e.Signal, CoreDump: e.Core}, At: e.At, User: e.User, System: e.System, MaxRSS: e.MaxRSS}
+	end := endedOf(e)
 	if tag, ok := d.host.Collected(proc.Identity{PID: e.PID, Inode: e.Inode, Start: e.Start}, end); ok {
 		if n := d.instances[engine.ID(tag>>32)]; n != nil {
 			if n.end != 0 { // of one whose place this has taken

@@ -33,6 +33,7 @@ import (
 	"tend/internal/fault"
 	"tend/internal/guard"
 	"tend/internal/health"
+	"tend/internal/history"
 	"tend/internal/ledger"
 	"tend/internal/listen"
 	"tend/internal/logs"
@@ -84,6 +85,8 @@ type Daemon struct {
 	lock    *lock
 	pidFile string // that was written; "": none
 	ledger  *ledger.Ledger
+	history *history.Store
+	life    string // of the ledger: what it counts, it counts from its beginning
 
 	// Who keeps what would die with us, and what was kept for us. See begin.
 	keeper     keeper
@@ -448,6 +451,7 @@ func (d *Daemon) openLedger() error {
 			d.past.whole = d.past.whole && text != notice
 		}
 	}
+	d.openHistory()
 	if len(d.opts.Command) == 0 && d.config == "" {
 		d.config = d.past.meta.Config
 	}
@@ -633,6 +637,9 @@ func (d *Daemon) step(in engine.Input) {
 		d.commit() // the worst after a crash is what is known too early, never what is forgotten
 		fault.Point("daemon.saved")
 	}
+	for _, r := range out.Ended {
+		d.record(r)
+	}
 	for _, f := range out.Do {
 		d.do(f)
 	}
@@ -802,6 +809,8 @@ func (d *Daemon) close() {
 		d.words.wait()
 		d.kernel.wait()
 		d.takeMail()
+		d.words.wait() // for those that had to wait
+		d.takeMail()
 		d.commit()
 		d.settle()
 		d.kernel.wait()
@@ -813,6 +822,9 @@ func (d *Daemon) close() {
 			}
 		}
 		d.host.Close()
+	}
+	if d.history != nil {
+		d.history.Close() // what is wrong with it was told
 	}
 	if d.listening != nil {
 		if d.exit != nil { // all is stopped: nobody listens any more

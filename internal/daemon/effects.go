@@ -47,6 +47,8 @@ type instance struct {
 	next     func()      // the spawn that waits for these
 	gone     bool        // forgotten while something of it was under way
 	words    lastWords
+	from     *logs.Position // of its log, before the latest process; nil: not known
+	peak     int64          // the most memory that we had when we made that, in bytes; 0: not known
 	begun    *logs.Position // of its log, before our first process of it; nil: not known
 }
 
@@ -82,6 +84,8 @@ type spawned struct {
 	store    []stored // to be handed over
 	process  *proc.Process
 	begun    *logs.Position
+	from     *logs.Position
+	peak     int64
 	failure  error
 }
 
@@ -138,12 +142,11 @@ func (d *Daemon) start(f engine.Spawn, m spec.Member, s spawned, logDir string) 
 	s.speech.match.tap(&out, errOut)
 	s.listenAnew(out, errOut)
 	tree := treeName(f.Spec, f.Index)
+	if out.Mode == logs.File {
+		s.from = logEnd(s.out, out)
+	}
 	if s.out == nil {
-		if out.Mode == logs.File {
-			if at, err := logs.Read(io.Discard, out.Path, out.Keep, 0); err == nil {
-				s.begun = &at
-			}
-		}
+		s.begun = s.from
 		if s.out, s.failure = d.pipe(f.Name, keptOut+tree, out); s.failure != nil {
 			return s
 		}
@@ -175,9 +178,10 @@ func (d *Daemon) start(f engine.Spawn, m spec.Member, s spawned, logDir string) 
 	}
 	s.stdin, s.socket, attempt.Stdin = in.stdin, in.socket, in.fd
 	s.voice.begin(in.stdin)
-	attempt.Born = func(id proc.Identity, cgroup string) {
-		s.voice.speaks(id.PID)
-		d.putBorn(tree, born{Gen: f.Gen, Identity: id, Cgroup: cgroup, Out: inodeOf(s.out), Err: inodeOf(s.err),
+	attempt.Born = func(b proc.Birth) {
+		s.voice.speaks(b.PID)
+		s.peak = ownPeak()
+		d.putBorn(tree, born{Gen: f.Gen, Identity: b.Identity, Cgroup: b.Cgroup, CPU: known(b.CPU), Peak: s.peak, Out: inodeOf(s.out), Err: inodeOf(s.err),
 			Ready: inodeOfFD(s.speech.ready), Notify: s.speech.socket.nameOf()})
 	}
 	s.process, s.failure = d.run(attempt, s.out, s.err)
@@ -195,6 +199,24 @@ func (d *Daemon) start(f engine.Spawn, m spec.Member, s spawned, logDir string) 
 		d.keepProcess(tree, s.process)
 	}
 	return s
+}
+
+// settleTime bounds the wait for what an earlier process has written last.
+const settleTime = 50 * time.Millisecond
+
+// logEnd returns where the log of an instance ends, with what its stream, nil for
+// none, still has of earlier processes; nil where that isn't known.
+func logEnd(s *logs.Stream, o logs.Options) *logs.Position {
+	if s != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), settleTime)
+		s.Drain(ctx) // what is late is taken for the next one's
+		cancel()
+	}
+	at, err := logs.Read(io.Discard, o.Path, o.Keep, 0)
+	if err != nil {
+		return nil
+	}
+	return &at
 }
 
 // listenAnew lets a matcher see what comes from now on by streams that were there
@@ -436,6 +458,7 @@ func direct(o *logs.Options, p *spec.Program, name, file, stream string) {
 func (d *Daemon) onSpawned(n *instance, f engine.Spawn, got spawned) {
 	n.spawning = false
 	d.unswept = d.unswept || len(f.Spec.Listen) > 0 // nobody may want it any more
+	n.from, n.peak = got.from, got.peak
 	n.out, n.err, n.process, n.stdin, n.socket, n.hear.speech = got.out, got.err, got.process, got.stdin, got.socket, got.speech
 	if got.begun != nil {
 		n.begun = got.begun
@@ -523,8 +546,7 @@ func (d *Daemon) take(f proc.Fact, heard bool) {
 		n.voice.ended()
 		d.releaseInput(n.tree, n.stdin, n.socket)
 		n.stdin, n.socket = nil, ""
-		d.noteWords(n)
-		ev = unit.Ended{Gen: n.gen, Code: f.Status.Code, Signal: spec.Signal(f.Status.Signal), Core: f.Status.CoreDump, Unknown: f.Unknown, Left: f.Left}
+		ev = unit.Ended{Used: used(f, n.peak), Gen: n.gen, Code: f.Status.Code, Signal: spec.Signal(f.Status.Signal), Core: f.Status.CoreDump, Unknown: f.Unknown, Left: f.Left}
 		d.reaps = append(d.reaps, n.process)
 		if n.end != 0 {
 			d.taken = append(d.taken, n.end)

@@ -556,7 +556,7 @@ func (d *Daemon) startAgain(n *instance) {
 		if v.ID == n.id && (v.State == unit.Starting || v.State == unit.Running) {
 			d.trouble(n, n.name, "started again: how far it was with its events was known to the daemon that has died")
 			d.cmdSeq++
-			d.step(engine.Act{Cmd: d.cmdSeq, Verb: engine.Restart, Only: n.id, NoWait: true})
+			d.step(engine.Act{Cmd: d.cmdSeq, Verb: engine.Restart, Only: n.id, NoWait: true, Why: "restarted after tend's death"})
 		}
 	}
 }

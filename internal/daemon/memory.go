@@ -37,9 +37,10 @@ const memoryVersion = 1
 type meta struct {
 	Version int    `json:"version"`
 	Boot    string `json:"boot"`
-	Config  string `json:"config"` // path; "" for a command
-	Cgroup  string `json:"cgroup"` // folder of the host; "" for none
-	Tend    string `json:"tend"`   // version
+	Life    string `json:"life,omitempty"` // tells generations from those that a ledger before has counted
+	Config  string `json:"config"`         // path; "" for a command
+	Cgroup  string `json:"cgroup"`         // folder of the host; "" for none
+	Tend    string `json:"tend"`           // version
 
 	// Where supervisord's clients are answered, and what [supervisord] says. The file
 	// that does so can't be used any more, perhaps.
@@ -60,13 +61,15 @@ type savedInstance struct {
 type born struct {
 	Gen uint64 `json:"gen"`
 	proc.Identity
-	Cgroup string    `json:"cgroup,omitempty"`
-	Clock  clock     `json:"clock"`
-	At     time.Time `json:"at"`
-	Out    uint64    `json:"out,omitempty"` // inodes of its pipes
-	Err    uint64    `json:"err,omitempty"`
-	Ready  uint64    `json:"ready,omitempty"`  // that of ready.fd
-	Notify string    `json:"notify,omitempty"` // name of the socket that it knows
+	Cgroup string         `json:"cgroup,omitempty"`
+	CPU    *time.Duration `json:"cpu,omitempty"`  // that others had used there before; nil: not known
+	Peak   int64          `json:"peak,omitempty"` // the most memory that its maker ever had, in bytes; 0: not known
+	Clock  clock          `json:"clock"`
+	At     time.Time      `json:"at"`
+	Out    uint64         `json:"out,omitempty"` // inodes of its pipes
+	Err    uint64         `json:"err,omitempty"`
+	Ready  uint64         `json:"ready,omitempty"`  // that of ready.fd
+	Notify string         `json:"notify,omitempty"` // name of the socket that it knows
 }
 
 // A clock is how far the time of day is ahead of the time since the machine's

@@ -249,6 +249,7 @@ func (d *Daemon) quiesce() error {
 	d.commit()
 	d.settle()
 	d.kernel.wait()
+	d.history.Flush() // an error of it was told
 	if d.unsaved {
 		return fmt.Errorf("the ledger can't be written: %w", d.ledgerErr)
 	}

@@ -11,6 +11,7 @@
 package engine
 
 import (
+	"cmp"
 	"container/heap"
 	"fmt"
 	"path"
@@ -45,6 +46,7 @@ type (
 		Signal  spec.Signal // of verb Signal
 		NoWait  bool        // answer at once, not when it is done
 		Rolling bool        // of verb Restart: one instance of a program after the other
+		Why     string      // of verb Restart, for the history: "" is by hand
 	}
 	// Cancel drops a command whose asker has gone. What it began goes on.
 	Cancel struct{ Cmd uint64 }
@@ -85,10 +87,20 @@ const (
 type Output struct {
 	Do     []Effect // in order per instance
 	Say    []event.Event
+	Ended  []Run // runs that are over, each once
 	Answer []Answer
 	Save   Save      // what has to outlive the daemon before Do is carried out
 	Wake   time.Time // when a Tick is wanted; zero: never
 	Exit   *int      // the shutdown is complete: the daemon's exit status
+}
+
+// A Run is one that is over: of an instance, however often that was named anew
+// since.
+type Run struct {
+	ID ID
+	Key
+	Name string
+	Exit event.Exit
 }
 
 // An Effect is something to be done for one instance.
@@ -352,6 +364,9 @@ func (n *entry) excused(ev unit.Event) bool {
 	return false
 }
 
+// reloaded is whose wish a restart is for which the configuration is the reason.
+const reloaded = "restarted by a reload"
+
 // onDesired makes set the wanted world and does the least that leads there.
 func (e *Engine) onDesired(set *spec.Set) {
 	if e.stopping {
@@ -430,7 +445,7 @@ func (e *Engine) adopt(p *program, s *spec.Program) (starts []*entry) {
 			if !n.leaving && !s.Enabled && n.manual == wantUp {
 				n.manual = byConfig
 				e.changed(n)
-				e.retire(n)
+				e.retire(n, "disabled")
 			}
 		}
 		return nil
@@ -495,12 +510,12 @@ func (e *Engine) adopt(p *program, s *spec.Program) (starts []*entry) {
 		switch {
 		case !s.Enabled:
 			n.manual = byConfig
-			e.retire(n)
+			e.retire(n, "disabled")
 		case enabled || back:
 			n.manual = byConfig
 			switch {
 			case restart && !n.unit.Gone() && (s.Autostart || n.unit.Up()):
-				e.request(n, unit.Restart{})
+				e.request(n, unit.Restart{By: reloaded})
 				e.await(n, Restart)
 			case s.Autostart:
 				starts = append(starts, n)
@@ -509,7 +524,7 @@ func (e *Engine) adopt(p *program, s *spec.Program) (starts []*entry) {
 		case s.Autostart && !old.Autostart && !n.unit.Up():
 			starts = append(starts, n)
 		case restart && n.unit.Up():
-			e.request(n, unit.Restart{})
+			e.request(n, unit.Restart{By: reloaded})
 			e.await(n, Restart)
 		}
 	}
@@ -530,12 +545,13 @@ func (n *entry) outdated() bool {
 	return spec.NeedsRestart(spec.Changes(n.unit.Spec(), n.program.spec.Instance(n.index)))
 }
 
-// retire lets an instance go that is not wanted any more, in its program's way.
-func (e *Engine) retire(n *entry) {
+// retire lets an instance go that is not wanted any more, in its program's way. why
+// is what became of it, for its history.
+func (e *Engine) retire(n *entry, why string) {
 	if n.program.spec.WhenDisabled == spec.DisabledDrain {
 		e.request(n, unit.Drain{}) // which may take for ever
 	} else {
-		e.request(n, unit.Down{})
+		e.request(n, unit.Down{By: why})
 		e.await(n, Stop)
 	}
 }
@@ -548,7 +564,7 @@ func (e *Engine) dismiss(n *entry) {
 	n.leaving, n.manual = true, byConfig
 	n.program.leavers++
 	e.changed(n)
-	e.retire(n)
+	e.retire(n, "removed")
 }
 
 // onRenew restarts what the configuration or a person wants up. One that has ended
@@ -571,7 +587,7 @@ func (e *Engine) onRenew(in Renew) {
 			said = true
 			e.say(event.Event{Kind: event.Renewed, Program: in.Program, Message: in.Why + ", restarting"})
 		}
-		e.request(n, unit.Restart{})
+		e.request(n, unit.Restart{By: "restarted, since " + in.Why})
 	}
 }
 
@@ -591,7 +607,7 @@ func (e *Engine) onShutdown(now bool) {
 		for _, n := range p.entries {
 			n.manual = wantDown
 			e.changed(n)
-			e.request(n, unit.Down{Now: now})
+			e.request(n, unit.Down{Now: now, By: "stopped with tend"})
 		}
 	}
 }
@@ -644,7 +660,7 @@ func (e *Engine) onAct(in Act) {
 				e.finish(n, w, true, "already stopped")
 				continue
 			}
-			e.request(n, unit.Down{})
+			e.request(n, unit.Down{By: "stopped by hand"})
 		case RunNow:
 			switch {
 			case !n.unit.Spec().IsTask():
@@ -670,7 +686,7 @@ func (e *Engine) onAct(in Act) {
 				e.start(n)
 			default:
 				e.leaveRoll(n)
-				e.request(n, unit.Restart{})
+				e.request(n, unit.Restart{By: cmp.Or(in.Why, "restarted by hand")})
 			}
 		case Signal:
 			if n.unit.PID() == 0 {
@@ -812,6 +828,7 @@ func (e *Engine) tell(n *entry, ev unit.Event) {
 	actions := n.unit.Step(e.now, ev)
 	if n.unit.Last() != last {
 		n.noteEnd()
+		e.out.Ended = append(e.out.Ended, Run{n.id, n.key(), n.name, *n.unit.Last()})
 	}
 	switch ev.(type) {
 	case unit.KeepAlive: // often, and nothing that a later owner must know

@@ -262,6 +262,9 @@ func (p *player) step(now time.Time, in Input) {
 	for _, ev := range out.Say {
 		fmt.Fprintf(p.out, "\tsay %s\n", showEvent(ev))
 	}
+	for _, r := range out.Ended {
+		fmt.Fprintf(p.out, "\tended %s gen %d: %s\n", r.Name, r.Exit.Gen, r.Exit.Story())
+	}
 	for _, a := range out.Answer {
 		if len(a.Results) == 0 && a.Refused == nil {
 			fmt.Fprintf(p.out, "\tanswer %d: there was nothing to do\n", a.Cmd)

@@ -25,6 +25,7 @@ type Record struct {
 	Manual  string      `json:"manual,omitempty"`  // "up" or "down": wished by hand
 	Leaving bool        `json:"leaving,omitempty"` // to be forgotten when at rest
 	Held    string      `json:"held,omitempty"`    // "down", "drain" or "restart": a wish that waits for others
+	HeldBy  string      `json:"held_by,omitempty"` // whose wish that is
 	Waiting bool        `json:"waiting,omitempty"` // the unit was told last that its start has to wait
 	Bound   bool        `json:"bound,omitempty"`   // and that it is held down
 	Rolling string      `json:"rolling,omitempty"` // "queued" or "busy": its part in a rolling restart
@@ -172,11 +173,11 @@ func (e *Engine) restore(p *program, r *Record) ID {
 	n.unit = unit.Restore(r.Unit, s, e.outside)
 	switch r.Held {
 	case "down":
-		n.held = unit.Down{}
+		n.held = unit.Down{By: r.HeldBy}
 	case "drain":
 		n.held = unit.Drain{}
 	case "restart":
-		n.held = unit.Restart{}
+		n.held = unit.Restart{By: r.HeldBy}
 	}
 	if n.held != nil {
 		p.held++
@@ -264,13 +265,13 @@ func (n *entry) record() Record {
 	if n.earlier {
 		r.Spec = spec.Encode(n.unit.Spec())
 	}
-	switch n.held.(type) {
+	switch held := n.held.(type) {
 	case unit.Down:
-		r.Held = "down"
+		r.Held, r.HeldBy = "down", held.By
 	case unit.Drain:
 		r.Held = "drain"
 	case unit.Restart:
-		r.Held = "restart"
+		r.Held, r.HeldBy = "restart", held.By
 	}
 	return r
 }

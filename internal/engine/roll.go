@@ -108,7 +108,7 @@ func (e *Engine) advance(p *program) {
 		n.rolling, n.rollGen = rollBusy, n.unit.Gen()
 		e.changed(n)
 		e.respec(n)
-		e.request(n, unit.Restart{})
+		e.request(n, unit.Restart{By: "restarted in its turn"})
 	}
 	if len(r.queue)+len(r.busy) == 0 {
 		p.roll = nil

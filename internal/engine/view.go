@@ -25,9 +25,11 @@ type View struct {
 	Attempt  time.Time // when the latest start began, whatever came of it; zero: there was none
 	Restarts int
 	Last     *event.Exit
-	Next     time.Time // the next start, of backoff, failed or a schedule; zero: none is due
-	Message  string    // why it is so
-	Ready    bool      // it is of use to others
+	Next     time.Time     // the next start, of backoff, failed or a schedule; zero: none is due
+	Message  string        // why it is so
+	Ready    bool          // it is of use to others
+	Index    int           // of the instance
+	Took     time.Duration // from Started until it was ready first; 0: it wasn't yet
 	Health   unit.Health
 	Status   string // what the process says of itself
 	Idle     bool   // waits for its time or a connection, and for nothing else
@@ -54,6 +56,15 @@ func (e *Engine) ViewsOf(name string) []View {
 				views = append(views, e.view(n))
 			}
 		}
+	}
+	return views
+}
+
+// Matching returns the instances that pattern means, as in [Act].
+func (e *Engine) Matching(pattern string) []View {
+	var views []View
+	for _, n := range e.match(pattern) {
+		views = append(views, e.view(n))
 	}
 	return views
 }
@@ -87,7 +98,7 @@ func (e *Engine) Instances() int { return len(e.entries) }
 
 func (e *Engine) view(n *entry) View {
 	u := n.unit
-	v := View{ID: n.id, Name: n.name, Spec: u.Spec(), State: u.State(), Wanted: n.wanted(), PID: u.PID(), Gen: u.Gen(),
+	v := View{ID: n.id, Name: n.name, Index: n.index, Took: u.ReadyAfter(), Spec: u.Spec(), State: u.State(), Wanted: n.wanted(), PID: u.PID(), Gen: u.Gen(),
 		Since: u.Since(), Attempt: u.Started(), Restarts: u.Restarts(), Last: u.Last(), Message: n.message}
 	if v.PID != 0 {
 		v.Started = u.Started()

@@ -53,15 +53,45 @@ type Event struct {
 
 // Exit says how a run ended.
 type Exit struct {
-	Code    int
-	Signal  spec.Signal // 0: it exited by itself
-	Core    bool
-	Unknown bool // it ended while nobody looked who could tell how
+	Code    int         `json:",omitempty"`
+	Signal  spec.Signal `json:",omitempty"` // 0: it exited by itself
+	Core    bool        `json:",omitempty"`
+	Unknown bool        `json:",omitempty"` // it ended while nobody looked who could tell how
 	At      time.Time
-	Uptime  time.Duration
-	Err     string // it could not be started, and why
-	Cause   string // why it was ended, though it was wanted: "unhealthy: …"
-	Success bool   // by the program's success_codes
+	Uptime  time.Duration `json:",omitempty"`
+	Err     string        `json:",omitempty"` // it could not be started, and why
+	Cause   string        `json:",omitempty"` // why it was ended, though it was wanted: "unhealthy: …"
+	Success bool          `json:",omitempty"` // by the program's success_codes
+
+	Gen   uint64        `json:",omitempty"` // of the run
+	PID   int           `json:",omitempty"` // 0: it had no process, or nobody knows
+	Ready time.Duration `json:",omitempty"` // from its start until it was of use to others; 0: it never was
+	By    string        `json:",omitempty"` // whose wish it was that it ends: "stopped by hand"; "": nobody's
+	Used  Used          `json:",omitzero"`
+}
+
+// Used is what a run has used, as far as that is known.
+type Used struct {
+	// CPU is the time of processors, of the main process and of those children
+	// that it has waited for, or where Tree is set of all that it has started. It
+	// is known where Known is set.
+	CPU   time.Duration `json:",omitempty"`
+	Known bool          `json:",omitempty"`
+	Tree  bool          `json:",omitempty"`
+	// Memory is the most that the largest of these processes had in memory at a
+	// time, in bytes; 0: it isn't known. Where AtMost is set it was no more than
+	// that, and perhaps much less.
+	Memory int64 `json:",omitempty"`
+	AtMost bool  `json:",omitempty"`
+}
+
+// Story returns the exit in words, with whose wish it was: "stopped by hand (signal
+// TERM)".
+func (e *Exit) Story() string {
+	if e.By == "" || e.Cause != "" {
+		return e.Reason()
+	}
+	return e.By + " (" + e.how() + ")"
 }
 
 // Reason returns the exit in words: "exit 1", "signal KILL", "cannot start: …",

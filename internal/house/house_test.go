@@ -43,7 +43,7 @@ var rooms = map[string]string{
 	"internal/guard":         "",
 	"internal/hook":          "",
 	"internal/ledger":        "internal/fault",
-	"internal/daemon":        "internal/fault internal/engine internal/unit internal/conf internal/proc internal/logs internal/health internal/notify internal/ledger internal/guard internal/event internal/spec internal/cron internal/usage internal/metrics internal/server internal/listen internal/supervisord internal/svconf api internal/hook internal/watch",
+	"internal/daemon":        "internal/fault internal/engine internal/unit internal/conf internal/proc internal/logs internal/health internal/notify internal/ledger internal/guard internal/event internal/spec internal/cron internal/usage internal/metrics internal/server internal/listen internal/supervisord internal/svconf api internal/hook internal/watch internal/history",
 	"internal/server":        "api internal/event internal/logs web",
 	"internal/supervisord":   "api internal/event internal/logs internal/xmlrpc internal/svconf",
 	"internal/cli":           "api internal/words",
@@ -54,6 +54,7 @@ var rooms = map[string]string{
 	"internal/fault":         "",
 	"internal/sim":           "internal/engine internal/unit internal/spec internal/event",
 	"internal/house":         "",
+	"internal/history":       "internal/fault",
 	"internal/watch":         "",
 }
 

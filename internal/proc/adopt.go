@@ -59,8 +59,9 @@ type Adoption struct {
 	Tag        uint64
 	Name, Mark string
 	Identity
-	Cgroup string // folder of its tree's cgroup; "": none
-	Ended  bool   // the leader is known to have ended: this is about what it left
+	Cgroup string        // folder of its tree's cgroup; "": none
+	CPU    time.Duration // as its Birth has it
+	Ended  bool          // the leader is known to have ended: this is about what it left
 }
 
 // Adopt takes over the tree of a process that an earlier daemon has started. It
@@ -68,7 +69,7 @@ type Adoption struct {
 // leader lives: then Ended will be reported as ever, else Emptied. Adopt is for
 // the time before the first Spawn.
 func (h *Host) Adopt(a Adoption) (p *Process, alive bool) {
-	p = &Process{h: h, tag: a.Tag, name: a.Name, mark: a.Mark, id: a.Identity, pid: int32(a.PID), fd: -1, adopted: true}
+	p = &Process{h: h, tag: a.Tag, name: a.Name, mark: a.Mark, id: a.Identity, pid: int32(a.PID), fd: -1, cpu: a.CPU, adopted: true}
 	if a.Cgroup != "" && exists(a.Cgroup+"/cgroup.events") {
 		p.cgroup = a.Cgroup
 	}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 
 	"golang.org/x/sys/unix"
@@ -212,6 +213,28 @@ func eventsOf(p *Process) int {
 		return -1
 	}
 	return fd
+}
+
+// cpuTime returns the processor time that was used in a cgroup since it was made,
+// by whatever was in it and below; negative where that can't be read. The kernel
+// counts it in each, whether or not the controller cpu is on.
+func cpuTime(dir string) time.Duration {
+	fd, err := unix.Open(dir+"/cpu.stat", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1
+	}
+	defer unix.Close(fd)
+	var buf [64]byte // it is the first line
+	n, err := unix.Read(fd, buf[:])
+	if err != nil {
+		return -1
+	}
+	line, _, _ := strings.Cut(string(buf[:n]), "\n")
+	usec, err := strconv.ParseInt(strings.TrimPrefix(line, "usage_usec "), 10, 64)
+	if err != nil {
+		return -1
+	}
+	return time.Duration(usec) * time.Microsecond
 }
 
 // populated reads a cgroup.events file anew.

@@ -102,7 +102,10 @@ type Ended struct {
 
 	// What the process and its reaped children used, by getrusage(2).
 	User, System time.Duration
-	MaxRSS       int64 // bytes
+	MaxRSS       int64 // bytes; 0: nobody knows
+	// And what everything in the attempt's cgroup has used until then; negative where
+	// there is none, or where that can't be known.
+	Tree time.Duration
 }
 
 // Emptied says that no process of an attempt's tree is alive any more. It
@@ -468,6 +471,9 @@ func (h *Host) handle(batch []unix.EpollEvent) {
 		if e.p.cgroup == "" {
 			grouped = append(grouped, e)
 			continue
+		}
+		if now := cpuTime(e.p.cgroup); e.p.cpu >= 0 && now >= 0 {
+			e.fact.Tree = now - e.p.cpu
 		}
 		fd := eventsOf(e.p)
 		e.fact.Left = fd >= 0

@@ -358,6 +358,47 @@ func TestUsage(t *testing.T) {
 	}
 }
 
+// TestTreeUsage: a cgroup tells what everything in it has used, whoever has waited
+// for that, and of one run alone though it is that of the one before too.
+func TestTreeUsage(t *testing.T) {
+	run := func(w *world, script string) Ended {
+		t.Helper()
+		a := w.attempt(nil, "/bin/sh", "-c", script)
+		a.Dir = t.TempDir()
+		a.Name, a.Born = "test/usage:0", func(Birth) {}
+		w.spawn(a)
+		e := w.ended()
+		if e.Left {
+			w.next() // Emptied
+		}
+		return e
+	}
+	const work = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"
+	const orphan = "mkfifo f; ((" + work + "; echo done > f) &); read x < f"
+	w := open(t, Config{Cgroup: true})
+	first := run(w, orphan)
+	if used := first.User + first.System; first.Tree < 2*used || first.Tree < 10*time.Millisecond || first.Tree > time.Minute {
+		t.Errorf("all have used %v, the main process %v", first.Tree, used)
+	}
+	if second := run(w, "exit 0"); second.Tree < 0 || second.Tree > first.Tree/2 {
+		t.Errorf("the next one has used %v, the first %v", second.Tree, first.Tree)
+	}
+}
+
+func TestNoTreeUsage(t *testing.T) {
+	w := open(t, Config{})
+	a := w.attempt(nil, "/bin/sh", "-c", "exit 0")
+	a.Born = func(b Birth) {
+		if b.CPU >= 0 || b.Cgroup != "" {
+			t.Errorf("%+v", b)
+		}
+	}
+	w.spawn(a)
+	if e := w.ended(); e.Tree >= 0 {
+		t.Errorf("%+v", e)
+	}
+}
+
 func TestStatusString(t *testing.T) {
 	for _, test := range []struct {
 		s    Status

@@ -18,10 +18,11 @@ type Process struct {
 	h          *Host
 	tag        uint64
 	name, mark string
-	cgroup     string // folder of the tree; "": none
-	held       bool   // Reap takes its status
-	adopted    bool   // it isn't our child
-	late       bool   // it had ended before it was adopted; pid is 0 where it isn't known
+	cgroup     string        // folder of the tree; "": none
+	cpu        time.Duration // that others had used in the cgroup before; negative: not known
+	held       bool          // Reap takes its status
+	adopted    bool          // it isn't our child
+	late       bool          // it had ended before it was adopted; pid is 0 where it isn't known
 	id         Identity
 	over       chan struct{}           // closed with the end; nil: nobody waits for that
 	heir       atomic.Pointer[Process] // leads the tree in its place, see Follow; nil: none
@@ -284,7 +285,7 @@ func (p *Process) end(fact Ended) (Ended, bool) {
 	if p.fd >= 0 {
 		unix.EpollCtl(p.h.epfd, unix.EPOLL_CTL_DEL, int(p.fd), nil)
 	}
-	fact.Tag, fact.Pid = p.tag, int(p.pid)
+	fact.Tag, fact.Pid, fact.Tree = p.tag, int(p.pid), -1
 	return fact, true
 }
 

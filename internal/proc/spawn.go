@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -42,9 +43,9 @@ type Attempt struct {
 	OwnPID []string
 
 	// Born, where it is set, is told who the process is before it executes its
-	// program, and the folder of its cgroup, "" if none: what is put aside there
-	// is put aside however soon we die. It is called by the spawning goroutine.
-	Born func(id Identity, cgroup string)
+	// program: what is put aside there is put aside however soon we die. It is called
+	// by the spawning goroutine.
+	Born func(Birth)
 
 	// Hold leaves the status of the process in the kernel until Process.Reap.
 	Hold bool
@@ -55,6 +56,13 @@ type Attempt struct {
 	OOMScoreAdj *int
 	NoNewPrivs  bool
 	Limits      []Rlimit // RLIMIT_NOFILE is what it was before RaiseNoFile, unless here
+}
+
+// A Birth is what an Adoption by a later daemon has to know of a process.
+type Birth struct {
+	Identity
+	Cgroup string        // folder; "": none
+	CPU    time.Duration // that was used in the cgroup before; negative: not known
 }
 
 // A Credential is who a process runs as.
@@ -465,9 +473,12 @@ func (h *Host) spawn(a *Attempt, argv, candidates []string) (*Process, error) {
 		defer h.keepDumpable()()
 	}
 
-	p := &Process{h: h, tag: a.Tag, name: a.Name, mark: a.Mark, held: a.Hold}
+	p := &Process{h: h, tag: a.Tag, name: a.Name, mark: a.Mark, held: a.Hold, cpu: -1}
 	if h.caps.Cgroup != "" {
 		p.cgroup = h.treeDir(a.Name)
+		if a.Born != nil {
+			p.cpu = cpuTime(p.cgroup)
+		}
 	}
 	h.forks.RLock()
 	pid, err := sp.start(h.caps.Clone3, cgroup, &sp.calls[0])
@@ -485,7 +496,7 @@ func (h *Host) spawn(a *Attempt, argv, candidates []string) (*Process, error) {
 	if a.Born != nil {
 		fault.Point("proc.cloned")
 		p.id = h.identify(int(p.pid), int(p.fd))
-		a.Born(p.id, p.cgroup)
+		a.Born(Birth{p.id, p.cgroup, p.cpu})
 		fault.Point("proc.born")
 	}
 	sp.wait()

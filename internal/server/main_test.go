@@ -69,6 +69,16 @@ func (f *fake) Program(_ context.Context, name string) (*api.Program, error) {
 	return p, f.ask("program %s", name)
 }
 
+func (f *fake) History(_ context.Context, pattern string, since time.Time, limit int) ([]api.Run, error) {
+	code, seconds, bytes, cpu := 1, 60.0, int64(1<<20), 0.5
+	ready, ended := then.Add(time.Second), then.Add(time.Minute)
+	return []api.Run{
+		{Name: pattern, Program: pattern, Generation: 8, PID: 43, Running: true, Started: ended, PeakMemoryAtMost: &bytes},
+		{Name: pattern, Program: pattern, Generation: 7, PID: 42, Started: then, Ready: &ready, Ended: &ended, Seconds: &seconds, Code: &code, Reason: "exit 1",
+			PeakMemoryBytes: &bytes, CPUSeconds: &cpu, CPUTree: true, Lines: []string{"boom"}, Skipped: 2},
+	}, f.ask("history %s %s %d", pattern, since.UTC().Format(time.RFC3339), limit)
+}
+
 func (f *fake) Why(_ context.Context, pattern string) ([]api.Why, error) {
 	return []api.Why{{Name: pattern, Program: pattern, State: api.Backoff, Since: then, Text: "it is so.", Lines: []string{"boom"},
 		Ends:     []api.End{{Exit: api.Exit{Code: 1, At: then, Reason: "exit 1"}, UptimeSeconds: 0.1, Times: 4}},

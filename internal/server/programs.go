@@ -89,6 +89,41 @@ func (s *Server) why(c *call) error {
 	return c.out.json(http.StatusOK, list)
 }
 
+// mostRuns is how many runs of an instance are shown at most.
+const mostRuns = 50
+
+func (s *Server) history(c *call) error {
+	limit := mostRuns
+	if v := c.query.Get("limit"); v != "" {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 1 {
+			return badRequest("limit must be a number from 1 up, not %q", v)
+		}
+		limit = min(n, mostRuns)
+	}
+	var since time.Time
+	if v := c.query.Get("since"); v != "" {
+		var err error
+		if since, err = time.Parse(time.RFC3339Nano, v); err != nil {
+			e := badRequest("since must be a time, not %q", v)
+			e.Hint = "as in 2026-01-02T15:04:05Z"
+			return e
+		}
+	}
+	runs, err := s.control.History(c.ctx, c.name, since, limit)
+	if err != nil {
+		return err
+	}
+	l := c.out.list()
+	for i := range runs {
+		run := filled(runs[i])
+		if err := l.add(&run); err != nil {
+			return err
+		}
+	}
+	return l.close()
+}
+
 func act(verb string) func(*Server, *call) error {
 	return func(s *Server, c *call) error {
 		var a api.Act

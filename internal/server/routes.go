@@ -61,6 +61,8 @@ var (
 	logUntil    = param{"until", "string", "and none printed after this one"}
 	logGrep     = param{"grep", "string", "only lines in which this regular expression (RE2) finds something"}
 	logTimes    = param{"times", "boolean", "each event is of one time, and has it"}
+	runLimit    = param{"limit", "integer", "at most that many runs of each instance, 50 unless given, which is as many as are kept"}
+	runSince    = param{"since", "string", "only runs that have ended since this time (RFC 3339), or go on"}
 	eventSince  = param{"since", "integer", "only events after this number; one that the daemon has not reached is from its life before and means all"}
 	eventLatest = param{"latest", "boolean", "of a stream: of the changes of an instance's state that come close together only the latest, four times a second at most"}
 	ageParam    = param{"max_age", "number", "an answer that was made up to that many seconds ago will do; 0 unless given"}
@@ -84,6 +86,7 @@ var routes = []route{
 	{method: "GET", path: "/v1/programs/{name}/exec", access: admin, summary: "how a command is run as the program is: environment, user, folder, limits", answer: api.Exec{}, serve: (*Server).exec},
 	{method: "GET", path: "/v1/programs/{name}", access: read, summary: "a program with every effective key", answer: api.Program{}, serve: (*Server).program},
 	{method: "GET", path: "/v1/programs/{name}/why", access: read, summary: "why programs are as they are: what led there, and what comes next", answer: []api.Why{}, serve: (*Server).why},
+	{method: "GET", path: "/v1/programs/{name}/history", access: read, summary: "past runs, and the one that goes on, of removed programs as well: how they ended, what they used, what they printed last", query: []param{runLimit, runSince}, answer: []api.Run{}, serve: (*Server).history},
 	{method: "POST", path: "/v1/programs/{name}/start", access: write, summary: "start a program, an instance or what a glob means", body: api.Act{}, answer: api.Results{}, serve: act("start")},
 	{method: "POST", path: "/v1/programs/{name}/stop", access: write, summary: "stop them, with everything they ever started", body: api.Act{}, answer: api.Results{}, serve: act("stop")},
 	{method: "POST", path: "/v1/programs/{name}/restart", access: write, summary: "stop and start them", body: api.Act{}, answer: api.Results{}, serve: act("restart")},

@@ -35,6 +35,9 @@ type Control interface {
 	Program(ctx context.Context, name string) (*api.Program, error)
 	// Why tells of what pattern means; none is an error of kind not-found.
 	Why(ctx context.Context, pattern string) ([]api.Why, error)
+	// History returns the runs of what pattern means, at most limit of each instance
+	// and none that has ended before since.
+	History(ctx context.Context, pattern string, since time.Time, limit int) ([]api.Run, error)
 	// Act does a verb to what pattern means: a program, an instance or a glob.
 	Act(ctx context.Context, verb, pattern string, act api.Act) (*api.Results, error)
 	Add(ctx context.Context, add api.Add) (*api.Plan, error)

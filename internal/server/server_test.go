@@ -50,6 +50,10 @@ func TestClient(t *testing.T) {
 	if err := c.Shutdown(ctx, api.ShutdownOptions{Now: true}); err != nil || s.fake.last() != "shutdown {Now:true}" {
 		t.Error(s.fake.last(), err)
 	}
+	if runs, err := c.History(ctx, "web:*", api.HistoryOptions{Limit: 3, Since: then}); err != nil || len(runs) != 2 || !runs[0].Running || runs[0].Lines == nil || !runs[1].End().Equal(then.Add(time.Minute)) ||
+		s.fake.last() != "history web:* "+then.UTC().Format(time.RFC3339)+" 3" {
+		t.Errorf("History = %+v, %v; asked %q", runs, err, s.fake.last())
+	}
 	if w, err := c.Why(ctx, "web:*"); err != nil || len(w) != 1 || w[0].Ends[0].Times != 4 || s.fake.last() != "why web:*" {
 		t.Errorf("%+v, %v, asked %s", w, err, s.fake.last())
 	}
@@ -110,6 +114,8 @@ func TestErrors(t *testing.T) {
 		{"GET", "/v1/events?since=x", "", 400, api.KindBadRequest, `since must be the number of an event, not "x"`},
 		{"GET", "/v1/events?follow=maybe", "", 400, api.KindBadRequest, `follow must be 1 or 0, not "maybe"`},
 		{"GET", "/v1/events?%zz", "", 400, api.KindBadRequest, "cannot read the query"},
+		{"GET", "/v1/programs/web/history?limit=0", "", 400, api.KindBadRequest, `limit must be a number from 1 up, not "0"`},
+		{"GET", "/v1/programs/web/history?since=x", "", 400, api.KindBadRequest, `since must be a time, not "x"`},
 		{"GET", "/v1/programs/web/logs?lines=x", "", 400, api.KindBadRequest, `lines must be a number, not "x"`},
 		{"GET", "/v1/programs/web/logs?since=x", "", 400, api.KindBadRequest, `since must be the id of an event, not "x"`},
 		{"GET", "/v1/programs/web/logs", "", 404, api.KindNotFound, `no program is named "web"`},

@@ -126,6 +126,7 @@ func (w *World) restore() {
 	clear(w.told)
 	clear(w.lastTo)
 	clear(w.silent)
+	clear(w.ended)
 	clear(w.open)
 	w.ticks, w.wake = 0, time.Time{}
 	for i, r := range past.Instances {

@@ -51,6 +51,7 @@ type World struct {
 	spare   map[engine.ID]*engine.View // the map of the step before, to be used again
 	lastTo  map[engine.ID]string       // the state that people were told of
 	silent  map[engine.ID]bool         // a start of which nobody was told yet
+	ended   map[engine.ID]uint64       // the latest run that has
 	open    map[uint64]bool            // commands without an answer
 	lastCmd uint64
 	ticks   int // in a row that did nothing
@@ -111,7 +112,7 @@ func New(rng *rand.Rand) *World {
 	return &World{
 		Engine: engine.New(outside(rng)), rng: rng,
 		trees: make(map[engine.ID]*tree), told: make(map[engine.ID]time.Duration),
-		views: make(map[engine.ID]*engine.View), spare: make(map[engine.ID]*engine.View), lastTo: make(map[engine.ID]string), silent: make(map[engine.ID]bool), open: make(map[uint64]bool), edges: make(map[string][]string),
+		views: make(map[engine.ID]*engine.View), spare: make(map[engine.ID]*engine.View), lastTo: make(map[engine.ID]string), silent: make(map[engine.ID]bool), ended: make(map[engine.ID]uint64), open: make(map[uint64]bool), edges: make(map[string][]string),
 		saved: newSaved(), key: make(map[engine.ID]engine.Key),
 	}
 }
@@ -278,6 +279,12 @@ func (w *World) Step(in engine.Input) {
 				w.edges[p.Name] = p.Befores()
 			}
 		}
+	}
+	for _, r := range out.Ended {
+		if r.Exit.Gen <= w.ended[r.ID] {
+			w.fail("run %d of %s has ended after run %d, or twice", r.Exit.Gen, r.Name, w.ended[r.ID])
+		}
+		w.ended[r.ID] = r.Exit.Gen
 	}
 	w.checkEvents(before, out)
 	w.checkOrder(before, out, down)

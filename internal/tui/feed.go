@@ -196,6 +196,11 @@ type (
 		stories []api.Why
 		err     error
 	}
+	recalled struct { // the runs of the instances of a page
+		page *page
+		runs []api.Run
+		err  error
+	}
 	planned struct {
 		plan *api.Plan
 		err  error
@@ -240,5 +245,14 @@ func (f *feed) reload(ctx context.Context, o api.ReloadOptions) tea.Cmd {
 	return func() tea.Msg {
 		got, err := f.client.Reload(ctx, o)
 		return reloaded{got, err}
+	}
+}
+
+func (f *feed) runs(ctx context.Context, p *page) tea.Cmd {
+	return func() tea.Msg {
+		ctx, cancel := context.WithTimeout(ctx, asking)
+		defer cancel()
+		got, err := f.client.History(ctx, p.name, api.HistoryOptions{})
+		return recalled{p, got, err}
 	}
 }

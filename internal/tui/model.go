@@ -110,6 +110,9 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 			if e.Program != "" {
 				kept := append(m.history[e.Program], e)
 				m.history[e.Program] = kept[max(0, len(kept)-remembered):]
+				if m.page != nil && m.page.of == e.Program {
+					m.page.stale = true
+				}
 			}
 		}
 		if m.page != nil && slices.ContainsFunc(msg, func(e api.Event) bool { return e.Kind == "config.applied" }) {
@@ -129,6 +132,13 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		if msg.page == m.page {
 			m.page.asked = false
 			m.page.stories, m.page.trouble = msg.stories, msg.err
+		}
+	case recalled:
+		if msg.page == m.page {
+			m.page.asked = false
+			if m.page.runsTrouble = msg.err; msg.err == nil {
+				m.page.runs = msg.runs
+			}
 		}
 	case acted:
 		m.tell(outcome(msg))
@@ -213,6 +223,9 @@ func (m *model) hear(n news) tea.Cmd {
 		m.lost = n.err
 		return nil
 	}
+	if m.lost != nil && m.page != nil {
+		m.page.stale = true // another daemon may know more
+	}
 	m.lost = nil
 	m.list, m.daemon = n.list, *n.daemon
 	// A little less than a second: looks come a little early at times.
@@ -234,6 +247,9 @@ func (m *model) refresh() tea.Cmd {
 	case p.tab == tabWhy:
 		p.asked = true
 		return m.feed.why(m.ctx, p)
+	case p.tab == tabHistory && p.stale:
+		p.asked, p.stale = true, false
+		return m.feed.runs(m.ctx, p)
 	case p.tab == tabProcesses, p.tab == tabConfig && p.program == nil:
 		p.asked = true
 		return m.feed.program(m.ctx, p)

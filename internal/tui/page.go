@@ -1,7 +1,6 @@
 package tui
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -58,6 +57,10 @@ type page struct {
 	stories []api.Why
 	trouble error // why there is none of what was asked for last
 	asked   bool  // an answer is awaited
+
+	runs        []api.Run // nil: not known yet
+	runsTrouble error
+	stale       bool // there may be more of them
 }
 
 type logLine struct{ name, coloured, plain string }
@@ -65,7 +68,7 @@ type logLine struct{ name, coloured, plain string }
 // open opens the page of a row at a tab.
 func (m *model) open(r row, tab int) tea.Cmd {
 	ctx, cancel := context.WithCancel(m.ctx)
-	p := &page{name: r.key, of: r.first().Program, stop: cancel, search: newInput(), tab: tab, merged: r.group}
+	p := &page{name: r.key, of: r.first().Program, stop: cancel, search: newInput(), tab: tab, merged: r.group, stale: true}
 	m.page, m.notice = p, ""
 	go m.feed.tail(ctx, p)
 	return m.refresh()
@@ -403,58 +406,6 @@ func (m *model) tabBody(r row) []string {
 		return m.processLines(r)
 	}
 	return nil
-}
-
-// timeline returns what happened, the latest first, with the time between.
-func (m *model) timeline() []string {
-	p := m.page
-	var lines []string
-	list := m.history[p.of]
-	names := 0
-	if p.name == p.of {
-		for _, e := range list {
-			if e.Name != "" && e.Name != e.Program {
-				names = max(names, words.Width(words.Clean(e.Name)))
-			}
-		}
-	}
-	day := ""
-	var later time.Time
-	for n := len(list) - 1; n >= 0; n-- {
-		e := list[n]
-		if p.name != p.of && e.Name != "" && e.Name != p.name {
-			continue
-		}
-		at := e.At.In(m.now.Location())
-		if d := at.Format("Monday, 2 January"); d != day {
-			day = d
-			lines = append(lines, "  "+paint(words.Bold, d))
-		}
-		if gap := later.Sub(at); !later.IsZero() && gap >= time.Second {
-			lines = append(lines, paint(words.Dim, "            │  "+words.Roughly(gap)))
-		}
-		later = at
-		symbol, st := "·", words.Style(words.Dim)
-		if e.To != "" {
-			symbol, _, st = words.State(api.Instance{State: e.To, Ready: true, Enabled: true, Wanted: true, LastExit: e.Exit})
-		}
-		word := cmp.Or(e.To, strings.TrimPrefix(e.Kind, "program."))
-		text := words.Clean(e.Message)
-		if text == word { // it says nothing more
-			text = ""
-		}
-		if e.To == api.Starting && e.PID != 0 {
-			text += ", pid " + strconv.Itoa(e.PID)
-		}
-		if names > 0 {
-			text = paint(words.Cyan, words.Pad(words.Clean(e.Name), names)) + "  " + text
-		}
-		lines = append(lines, "  "+paint(words.Dim, at.Format(time.TimeOnly))+"  "+paint(st, symbol)+"  "+paint(st, words.Pad(word, 9))+"  "+text)
-	}
-	if len(lines) == 0 {
-		return []string{"", paint(words.Dim, "  the daemon no longer holds an event of it")}
-	}
-	return lines
 }
 
 // storyLines returns why instances are as they are, as tend why tells it.

@@ -23,6 +23,7 @@ type Client interface {
 	Instances(ctx context.Context) ([]api.Instance, error)
 	Program(ctx context.Context, name string) (*api.Program, error)
 	Why(ctx context.Context, pattern string) ([]api.Why, error)
+	History(ctx context.Context, pattern string, o api.HistoryOptions) ([]api.Run, error)
 	Act(ctx context.Context, verb, pattern string, act api.Act) (*api.Results, error)
 	Plan(ctx context.Context) (*api.Plan, error)
 	Reload(ctx context.Context, o api.ReloadOptions) (*api.Plan, error)

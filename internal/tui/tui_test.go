@@ -61,6 +61,28 @@ func (f *fake) Why(_ context.Context, name string) ([]api.Why, error) {
 		Ends: []api.End{{Exit: api.Exit{Reason: "exit 1", At: noon.Add(-2 * time.Second)}, UptimeSeconds: 0.1, Times: 4}}}}, nil
 }
 
+func (f *fake) History(_ context.Context, name string, _ api.HistoryOptions) ([]api.Run, error) {
+	f.asked = append(f.asked, "history "+name)
+	if name != "web" {
+		return []api.Run{}, nil
+	}
+	run := func(gen uint64, started, lasted time.Duration, r api.Run) api.Run {
+		ready, ended, seconds, cpu := noon.Add(time.Second-started), noon.Add(lasted-started), lasted.Seconds(), 75.5
+		r.Name, r.Program, r.Generation, r.PID, r.Started, r.Ready, r.Seconds, r.CPUSeconds = "web", "web", gen, 41200+int(gen), noon.Add(-started), &ready, &seconds, &cpu
+		if !r.Running {
+			r.Ended = &ended
+		}
+		return r
+	}
+	code, peak := 1, int64(1_900_000_000)
+	return []api.Run{
+		run(7, time.Minute, time.Minute, api.Run{Running: true}),
+		run(6, 52*time.Hour, 51*time.Hour, api.Run{Signal: "TERM", Wished: true, Reason: "restarted by a reload (signal TERM)", PeakMemoryAtMost: &peak}),
+		run(5, 53*time.Hour, time.Hour, api.Run{Code: &code, Reason: "exit 1", PeakMemoryBytes: &peak, Lines: []string{"bye", "error: no room\x1b[2J left"}}),
+		{Name: "web", Program: "web", Generation: 4, PID: 41204, Started: noon.Add(-99 * time.Hour), Unknown: true, Reason: "the machine went down"},
+	}, nil
+}
+
 func (f *fake) Act(_ context.Context, verb, pattern string, act api.Act) (*api.Results, error) {
 	f.asked = append(f.asked, fmt.Sprintf("%s %s %+v", verb, pattern, act))
 	return &api.Results{Results: []api.Result{{Name: pattern, OK: true, Message: verb + " done"}}}, nil
@@ -503,4 +525,72 @@ func TestMouse(t *testing.T) {
 	if m.View().MouseMode != tea.MouseModeNone {
 		t.Error("the mouse is still on")
 	}
+}
+
+// TestMoments: what the daemon still holds as an event and has kept as a run is
+// told once.
+func TestMoments(t *testing.T) {
+	at := func(d time.Duration) time.Time { return noon.Add(d) }
+	ended, seconds, memory := at(-time.Second), 59.0, int64(48_000_000)
+	exit := &api.Exit{Signal: "TERM", At: ended.Add(time.Microsecond), Reason: "signal TERM"}
+	events := []api.Event{
+		{Seq: 1, At: at(-time.Minute), Kind: "state", Name: "web", Program: "web", From: api.Stopped, To: api.Starting, PID: 7, Message: "started"},
+		{Seq: 2, At: at(-30 * time.Second), Kind: "state", Name: "web", Program: "web", From: api.Starting, To: api.Running, Message: "running"},
+		{Seq: 3, At: at(-2 * time.Second), Kind: "state", Name: "web", Program: "web", From: api.Running, To: api.Stopping, Message: "told to stop"},
+		{Seq: 4, At: at(0), Kind: "state", Name: "web", Program: "web", From: api.Stopping, To: api.Stopped, Message: "stopped", Exit: exit},
+		{Seq: 5, At: at(0), Kind: "state", Name: "other", Program: "web", From: api.Stopping, To: api.Stopped, Message: "stopped", Exit: exit},
+	}
+	run := api.Run{Name: "web", Program: "web", PID: 7, Started: at(-time.Minute).Add(time.Millisecond), Ended: &ended, Seconds: &seconds, Signal: "TERM", Wished: true,
+		Reason: "stopped by hand (signal TERM)", PeakMemoryBytes: &memory}
+	before := run
+	before.PID, before.Started, before.Ended = 6, at(-time.Hour), ptr(at(-2*time.Minute))
+	var got []string
+	for _, m := range moments(events, []api.Run{run, before}, "web") {
+		got = append(got, m.word+": "+m.text)
+	}
+	want := []string{
+		"starting: started, pid 6", "ended: stopped by hand (signal TERM) after 59 s, 48 MB",
+		"starting: started, pid 7", "running: ", "stopping: told to stop", "stopped: stopped by hand (signal TERM) after 59 s, 48 MB",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// TestHistoryAsked: the history is asked for when it is seen, and again when
+// something has happened or another daemon answers, not with every look.
+func TestHistoryAsked(t *testing.T) {
+	m, f := newTest(t, 80, 24)
+	asked := func(want int) {
+		t.Helper()
+		n := 0
+		for _, what := range f.asked {
+			if what == "history web" {
+				n++
+			}
+		}
+		if n != want {
+			t.Errorf("asked %d times, not %d", n, want)
+		}
+	}
+	d, _ := f.Daemon(t.Context())
+	look := func(err error) { send(m, news{at: m.now.Add(time.Second), list: f.list, daemon: d, err: err}) }
+	press(m, "enter")
+	look(nil)
+	asked(0)
+	press(m, "3")
+	look(nil)
+	look(nil)
+	asked(1)
+	send(m, happened{{Seq: 9, At: m.now, Kind: "state", Name: "mailer", Program: "mailer", To: api.Backoff}})
+	look(nil)
+	asked(1)
+	send(m, happened{{Seq: 10, At: m.now, Kind: "state", Name: "web", Program: "web", To: api.Backoff}})
+	look(nil)
+	asked(2)
+	look(errors.New("cut off"))
+	look(nil)
+	asked(3)
 }

@@ -26,6 +26,7 @@ type Memory struct {
 	Health Health        `json:"health,omitempty"`
 	Misses int           `json:"misses,omitempty"`
 	Cause  string        `json:"cause,omitempty"`
+	By     string        `json:"by,omitempty"`
 	Status string        `json:"status,omitempty"`
 	Every  time.Duration `json:"every,omitempty"`
 
@@ -34,6 +35,8 @@ type Memory struct {
 	Restarts int    `json:"restarts,omitempty"`
 	Shorts   int    `json:"shorts,omitempty"`
 	Failures int    `json:"failures,omitempty"`
+
+	ToReady time.Duration `json:"to_ready,omitempty"`
 
 	// Zero times are times that aren't set.
 	Since    time.Time   `json:"since,omitzero"`
@@ -59,8 +62,8 @@ const (
 func (u *Unit) Memory() Memory {
 	return Memory{
 		State: u.state, Told: u.told, Phase: u.phase, Up: u.up, Hold: u.hold, Again: u.again, Over: u.over,
-		Bound: u.bound, Due: u.due, Counts: u.counts, Ready: u.ready, Health: u.health, Misses: u.misses, Cause: u.cause, Status: u.status, Every: u.every,
-		Gen: u.gen, PID: u.pid, Restarts: u.restarts, Shorts: u.shorts, Failures: u.failures,
+		Bound: u.bound, Due: u.due, Counts: u.counts, Ready: u.ready, Health: u.health, Misses: u.misses, Cause: u.cause, By: u.by, Status: u.status, Every: u.every,
+		Gen: u.gen, PID: u.pid, Restarts: u.restarts, Shorts: u.shorts, Failures: u.failures, ToReady: u.toReady,
 		Since: u.since, Started: u.started, Deadline: u.deadline, Ping: u.ping, RunAt: u.runAt, Last: u.last,
 	}
 }
@@ -71,8 +74,8 @@ func Restore(m Memory, s *spec.Program, outside Outside) *Unit {
 	return &Unit{
 		spec: s, outside: outside,
 		state: m.State, told: m.Told, phase: m.Phase, up: m.Up, hold: m.Hold, again: m.Again, over: m.Over,
-		bound: m.Bound, due: m.Due, counts: m.Counts, ready: m.Ready, health: m.Health, misses: m.Misses, cause: m.Cause, status: m.Status, every: m.Every,
-		gen: m.Gen, pid: m.PID, restarts: m.Restarts, shorts: m.Shorts, failures: m.Failures,
+		bound: m.Bound, due: m.Due, counts: m.Counts, ready: m.Ready, health: m.Health, misses: m.Misses, cause: m.Cause, by: m.By, status: m.Status, every: m.Every,
+		gen: m.Gen, pid: m.PID, restarts: m.Restarts, shorts: m.Shorts, failures: m.Failures, toReady: m.ToReady,
 		since: m.Since, started: m.Started, deadline: m.Deadline, ping: m.Ping, runAt: m.RunAt, last: m.Last,
 	}
 }

@@ -141,6 +141,7 @@ type Unit struct {
 	health Health        // as the checks find it
 	misses int           // failed checks in a row
 	cause  string        // why it is being ended though it is wanted
+	by     string        // whose wish it is that it is being ended; "": nobody's
 	status string        // what it says of itself
 	lacks  string        // what is missing for it to be ready, as the latest try has found
 	every  time.Duration // its own time between two keep-alives; 0: the watchdog's, negative: none are expected
@@ -153,9 +154,10 @@ type Unit struct {
 	failures int // failed starts in a row
 	since    time.Time
 	started  time.Time
-	deadline time.Time // of the state
-	ping     time.Time // a keep-alive is due; zero: none is expected
-	runAt    time.Time // the schedule's next run; zero: there is none
+	toReady  time.Duration // from started until it was ready; 0: it wasn't yet
+	deadline time.Time     // of the state
+	ping     time.Time     // a keep-alive is due; zero: none is expected
+	runAt    time.Time     // the schedule's next run; zero: there is none
 	last     *event.Exit
 }
 
@@ -190,12 +192,16 @@ type (
 	// Up wishes it to run. One that waits in backoff or has failed is tried at once.
 	Up struct{}
 	// Down wishes it to be stopped, with everything that it started. Now kills
-	// instead of asking.
-	Down struct{ Now bool }
+	// instead of asking. By says whose wish it is, for those who ask later why the
+	// run has ended: "stopped by hand".
+	Down struct {
+		Now bool
+		By  string
+	}
 	// Drain wishes that it isn't started again, and leaves it to end by itself.
 	Drain struct{}
 	// Restart wishes it to be stopped and started once more.
-	Restart struct{}
+	Restart struct{ By string }
 	// RunNow wishes one run of a task now, whatever its schedule says.
 	RunNow struct{}
 	// Hold tells whether a start has to wait for what the program comes after. It
@@ -237,6 +243,7 @@ type (
 		Unknown bool
 		Left    bool
 		At      time.Time
+		Used    event.Used
 	}
 	// Emptied says that nothing is left of the tree of an ended leader.
 	Emptied struct{ Gen uint64 }
@@ -417,6 +424,10 @@ func (u *Unit) Misses() int { return u.misses }
 // Failures counts the failed starts in a row.
 func (u *Unit) Failures() int { return u.failures }
 
+// ReadyAfter returns how long after its start the process was ready first, 0 if it
+// wasn't yet.
+func (u *Unit) ReadyAfter() time.Duration { return u.toReady }
+
 // Ready reports whether it is of use to others.
 func (u *Unit) Ready() bool { return u.ready }
 
@@ -471,7 +482,7 @@ func (u *Unit) Step(now time.Time, ev Event) []Action {
 	case Drain:
 		s.onDrain()
 	case Restart:
-		s.onRestart()
+		s.onRestart(ev)
 	case RunNow:
 		s.onRunNow()
 	case Hold:
@@ -551,7 +562,7 @@ func (u *Unit) Step(now time.Time, ev Event) []Action {
 	case Idle:
 		if s.lives(ev.Gen) && u.state == Running && u.spec.OnDemand {
 			u.again = true
-			s.stop(false, "nobody uses it")
+			s.stop(false, "nobody uses it", "nobody uses it")
 		}
 	case Tick:
 		s.onTick()
@@ -643,8 +654,11 @@ func (s *step) onDown(ev Down) {
 	case Waiting, Backoff, Exited, Done, Failed:
 		s.enter(Stopped, time.Time{}, nil, "stopped")
 	case Starting, Running, Draining:
-		s.stop(ev.Now, "")
+		s.stop(ev.Now, "", ev.By)
 	case Stopping:
+		if s.by != "" {
+			s.by = ev.By
+		}
 		if ev.Now && s.phase != spawning {
 			s.kill()
 		} else if ev.Now {
@@ -668,7 +682,7 @@ func (s *step) onDrain() {
 	}
 }
 
-func (s *step) onRestart() {
+func (s *step) onRestart(ev Restart) {
 	s.up = true
 	switch s.state {
 	case Stopped, Exited, Done, Failed, Backoff:
@@ -677,7 +691,7 @@ func (s *step) onRestart() {
 	case Waiting:
 	case Starting, Running, Draining:
 		s.again, s.due = true, s.scheduled()
-		s.stop(false, "")
+		s.stop(false, "", ev.By)
 	case Stopping:
 		s.again = true
 	default:
@@ -710,7 +724,7 @@ func (s *step) onHold(ev Hold) {
 		s.start()
 	case s.bound && (s.state == Starting || s.state == Running):
 		s.again, s.due = true, true // it goes on with what it was doing
-		s.stop(false, "held down, since what it requires is down")
+		s.stop(false, "held down, since what it requires is down", "what it requires is down")
 	case s.bound && s.state == Backoff:
 		s.due = true
 		s.enter(Waiting, time.Time{}, nil, "held down, since what it requires is down")
@@ -788,6 +802,7 @@ func (s *step) start() {
 		panic(fmt.Sprintf("unit: a start in state %s while the phase is %s", s.state, s.phase))
 	}
 	s.again, s.over, s.due, s.counts, s.cause, s.status, s.lacks, s.every = false, false, false, false, "", "", "", 0
+	s.by, s.toReady = "", 0
 	s.plan()
 	s.gen++
 	s.phase = spawning
@@ -853,6 +868,9 @@ func (s *step) run(message string) {
 		s.failures = 0
 	}
 	s.counts, s.ready = true, !s.spec.IsTask()
+	if s.ready && s.toReady == 0 {
+		s.toReady = max(1, s.now.Sub(s.started))
+	}
 	s.enter(Running, time.Time{}, nil, message)
 	s.expectPing()
 }
@@ -953,7 +971,7 @@ func (s *step) onResume() {
 }
 
 func (s *step) onSpawnFailed(ev SpawnFailed) {
-	s.last = &event.Exit{At: s.now, Err: ev.Err}
+	s.last = &event.Exit{At: s.now, Err: ev.Err, Gen: s.gen, By: s.by}
 	s.settle()
 }
 
@@ -962,7 +980,8 @@ func (s *step) onEnded(ev Ended) {
 	if !ev.At.IsZero() {
 		at = ev.At
 	}
-	s.last = &event.Exit{Code: ev.Code, Signal: ev.Signal, Core: ev.Core, Unknown: ev.Unknown, At: at, Uptime: max(0, at.Sub(s.started))}
+	s.last = &event.Exit{Code: ev.Code, Signal: ev.Signal, Core: ev.Core, Unknown: ev.Unknown, At: at, Uptime: max(0, at.Sub(s.started)),
+		Gen: s.gen, PID: s.pid, Ready: s.toReady, By: s.by, Used: ev.Used}
 	s.last.Success = !ev.Unknown && ev.Signal == 0 && s.cause == "" && slices.Contains(s.spec.SuccessCodes, ev.Code)
 	s.last.Cause = s.cause
 	s.pid, s.status, s.lacks = 0, "", ""
@@ -995,9 +1014,10 @@ func (s *step) signalsGroup() bool {
 	return s.spec.StopScope == spec.ScopeGroup && s.spec.StopCommand.IsZero()
 }
 
-// stop begins to end what lives. message says why, "" that it was told to.
-func (s *step) stop(now bool, message string) {
-	s.over = now
+// stop begins to end what lives. message says why, "" that it was told to; by,
+// whose wish it is.
+func (s *step) stop(now bool, message, by string) {
+	s.over, s.by = now, by
 	switch {
 	case message != "":
 	case now:
@@ -1228,7 +1248,7 @@ func (s *step) onOverlap(run string) {
 	case spec.OverlapKill:
 		s.again, s.due = true, true
 		if s.state != Stopping {
-			s.stop(false, "told to stop for "+run)
+			s.stop(false, "told to stop for "+run, "stopped for "+run)
 		}
 	default:
 		s.do(Change{From: s.told, To: s.told, PID: s.pid, Warning: true, Message: "skipped " + run + ": the one before it is under way"})

@@ -700,7 +700,7 @@ func TestView(t *testing.T) {
 		t.Errorf("after the start: %+v", u)
 	}
 	u.Step(epoch.Add(4*time.Second), Ended{Gen: 1, Code: 3, Core: true})
-	want := event.Exit{Code: 3, Core: true, At: epoch.Add(4 * time.Second), Uptime: 3 * time.Second}
+	want := event.Exit{Code: 3, Core: true, At: epoch.Add(4 * time.Second), Uptime: 3 * time.Second, Gen: 1, PID: 7}
 	if u.PID() != 0 || *u.Last() != want || u.Restarts() != 1 {
 		t.Errorf("after the end: %+v, last %+v", u, *u.Last())
 	}

@@ -486,6 +486,22 @@ func readFile(path string, buf []byte) ([]byte, error) {
 	}
 }
 
+// Peak returns the most memory that a process had at a time, in bytes, 0 where that
+// can't be read.
+func Peak(pid int) int64 {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		if value, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			n, _ := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 10, 64)
+			return n << 10
+		}
+	}
+	return 0
+}
+
 // readNumber reads a file of a cgroup that holds one number, -1 where it isn't
 // there.
 func readNumber(dir, name string) int64 {

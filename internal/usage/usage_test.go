@@ -190,3 +190,18 @@ func BenchmarkSample(b *testing.B) {
 		s.Sample([]Tree{{Key: "a", PID: cmd.Process.Pid}}, false)
 	}
 }
+
+// TestPeak: the most memory that a process ever had is no less than what it has.
+func TestPeak(t *testing.T) {
+	s, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, _, _ := play(t, "echo ready; kill -STOP $$")
+	if u, peak := s.Sample([]Tree{{Key: "a", PID: pid}}, false)[0], Peak(pid); u == nil || peak < u.Resident || peak < 100<<10 || peak > 1<<30 {
+		t.Errorf("the peak is %d, it has %+v", peak, u)
+	}
+	if peak := Peak(1 << 30); peak != 0 {
+		t.Errorf("nobody had %d", peak)
+	}
+}

@@ -1,6 +1,7 @@
 package words
 
 import (
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -93,6 +94,14 @@ func tail(s string, n int) string {
 	}
 	return s[i:]
 }
+
+// escapes are the sequences of ECMA-48 by which a terminal is told of colours, its
+// title and the like.
+var escapes = regexp.MustCompile("\x1b(\\[[0-?]*[ -/]*[@-~]|\\][^\x07\x1b]*(\x07|\x1b\\\\)?|[()][0-~]|[=>78])")
+
+// Bare returns a line that a program has printed without what is for terminals, and
+// clean.
+func Bare(s string) string { return Clean(escapes.ReplaceAllString(s, "")) }
 
 // Clean returns s on one line and without characters that a terminal would obey:
 // names, commands and messages come from files and programs.

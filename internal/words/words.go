@@ -204,3 +204,46 @@ func Matches(pattern string, i api.Instance) bool {
 	program, _ := path.Match(pattern, i.Program)
 	return name || program
 }
+
+// RunEnd returns how a run ended, with its symbol and colour: "exit 1".
+func RunEnd(r api.Run) (symbol, text string, st Style) {
+	text = Clean(r.Reason)
+	switch {
+	case r.Running:
+		return "●", "running", Green
+	case r.Success:
+		return "✓", text, Green
+	case r.Failed():
+		return "✗", text, Red
+	}
+	return "○", text, Plain
+}
+
+// Peak returns the most memory that a run had, "–" where that isn't known: "48 MB",
+// "< 24 MB".
+func Peak(r api.Run) string {
+	switch {
+	case r.PeakMemoryBytes != nil:
+		return Size(*r.PeakMemoryBytes)
+	case r.PeakMemoryAtMost != nil:
+		return "< " + Size(*r.PeakMemoryAtMost)
+	}
+	return "–"
+}
+
+// CPUTime returns the time of processors that a run has used, "–" where that isn't
+// known.
+func CPUTime(r api.Run) string {
+	if r.CPUSeconds == nil {
+		return "–"
+	}
+	return Span(time.Duration(*r.CPUSeconds * float64(time.Second)))
+}
+
+// Lasted returns how long a run took, or takes already, "–" where nobody knows.
+func Lasted(r api.Run) string {
+	if r.Seconds == nil {
+		return "–"
+	}
+	return Span(time.Duration(*r.Seconds * float64(time.Second)))
+}

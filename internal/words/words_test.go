@@ -89,3 +89,19 @@ func TestMatches(t *testing.T) {
 		}
 	}
 }
+
+// TestBare: of what a program prints to a terminal its text is left.
+func TestBare(t *testing.T) {
+	for line, want := range map[string]string{
+		"plain":                                    "plain",
+		"\x1b[1;31merror:\x1b[0m no room":          "error: no room",
+		"\x1b]0;title\x07text\x1b[K\x1b(B":         "text",
+		"\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\": "link",
+		"cut \x1b[38;5":                            "cut �[38;5",
+		"bell\x07":                                 "bell�",
+	} {
+		if got := Bare(line); got != want {
+			t.Errorf("%q becomes %q, not %q", line, got, want)
+		}
+	}
+}
