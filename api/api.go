@@ -110,6 +110,17 @@ type Program struct {
 	Instances []Instance     `json:"instances"`
 }
 
+// AttachNotice is what somebody who is attached to a program's terminal is told
+// beside its output.
+type AttachNotice struct {
+	Name        string `json:"name"`                   // of the instance
+	State       string `json:"state,omitempty"`        // that it has now
+	Message     string `json:"message"`                // in words: "web ended: exit 1; it is started again"
+	MissedBytes int64  `json:"missed_bytes,omitempty"` // of output, which was left out here: it came faster than it was read
+	End         bool   `json:"end,omitempty"`          // nothing follows: the program has come to rest, or is gone
+	OK          bool   `json:"ok,omitempty"`           // with End: it is as it was meant to be
+}
+
 // Act is the body of POST /v1/programs/{name}/{verb}.
 type Act struct {
 	NoWait  bool   `json:"no_wait,omitempty"` // answer when it is begun, not when it is done

@@ -117,11 +117,14 @@ func cmdSee(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// cmdPress: press KEY... sends keys to the terminal: letters as they are, enter
-// and esc.
+// cmdPress: press KEY... sends keys to the terminal: letters as they are, enter,
+// esc and ctrl-X, which is a key of its own.
 func cmdPress(ts *testscript.TestScript, neg bool, args []string) {
 	t := ts.Value(terminalKey{}).(*terminal)
 	for _, a := range args {
+		if x, ok := strings.CutPrefix(a, "ctrl-"); ok && len(x) == 1 {
+			a = string(x[0] & 0x1f)
+		}
 		_, err := t.line.WriteString(strings.NewReplacer("enter", "\r", "esc", "\x1b").Replace(a))
 		ts.Check(err)
 	}

@@ -131,8 +131,9 @@ type Daemon struct {
 	cmdSeq uint64
 
 	instances  map[engine.ID]*instance
-	spawns     queue    // what may take long: lookups, pipes, forks
-	notices    []string // to be told when there is somebody to tell
+	seated     []*instance // that have a terminal
+	spawns     queue       // what may take long: lookups, pipes, forks
+	notices    []string    // to be told when there is somebody to tell
 	past       remembered
 	upgrading  bool
 	upgradeErr string // why the latest one failed
@@ -656,6 +657,7 @@ func (d *Daemon) tell(events ...event.Event) {
 	}
 	d.main.events(events)
 	d.ears.hear(events)
+	d.seeEvents(events)
 	for i, e := range events {
 		e.Seq = d.events.Last() - uint64(len(events)-1-i) // nobody else appends
 		d.tellHooks(e)

@@ -35,6 +35,7 @@ type fake struct {
 	err       error
 	plan      *api.Plan
 	stopping  bool
+	seat      *seat         // who attaches gets it
 	block     chan struct{} // Act and Daemon wait for it, or for their context
 	begun     chan struct{} // told when one waits
 }
@@ -120,6 +121,13 @@ func (f *fake) Upgrade(_ context.Context, o api.UpgradeOptions) (*api.Upgrade, e
 
 func (f *fake) Shutdown(_ context.Context, o api.ShutdownOptions) error {
 	return f.ask("shutdown %+v", o)
+}
+
+func (f *fake) Attach(_ context.Context, name string, tail api.Tail) (Attachment, error) {
+	if err := f.ask("attach %s %q", name, tail); err != nil {
+		return nil, err
+	}
+	return f.seat, nil
 }
 
 func (f *fake) Logs(_ context.Context, pattern string) ([]LogFile, error) {

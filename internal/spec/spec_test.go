@@ -115,7 +115,7 @@ func TestHints(t *testing.T) {
 // TestDefaults compares New with the contract.
 func TestDefaults(t *testing.T) {
 	want := map[string]string{
-		"enabled": "true", "autostart": "true", "instances": "1", "restart": "always", "success_codes": "0", "min_uptime": "1s",
+		"enabled": "true", "autostart": "true", "instances": "1", "pty": "false", "restart": "always", "success_codes": "0", "min_uptime": "1s",
 		"backoff.initial": "100ms", "backoff.max": "30s", "backoff.factor": "2", "backoff.jitter": "0.1", "backoff.reset": "10s",
 		"max_failures": "0", "retry_failed": "0s", "stop_signal": "TERM", "stop_timeout": "10s", "stop_scope": "group", "kill_scope": "tree", "user_env": "true", "backoff.kind": "growing", "when_disabled": "stop",
 		"type": "service", "log.max_size": "50MB", "log.keep": "5", "log.timestamp": "false", "log.shared": "false", "log.compress": "none", "log.rate_limit": "0B", "log.syslog": "/dev/log", "log.journal": "/run/systemd/journal/socket", "log.format": "raw", "log.max_line": "0B", "log.strip_ansi": "false", "no_new_privileges": "false",
