@@ -78,7 +78,9 @@ type session struct {
 	modes    modes
 
 	mu     sync.Mutex
-	conn   *api.Attachment
+	there  sync.Cond       // told when conn is another one
+	conn   *api.Attachment // nil: none
+	over   bool
 	silent *time.Timer // runs when the input is at its end
 }
 
@@ -86,6 +88,8 @@ func (a *app) attach(ctx context.Context, name string, readOnly bool, detach []b
 	ctx, leave := context.WithCancelCause(ctx)
 	defer leave(nil)
 	s := &session{a: a, name: name, readOnly: readOnly, leave: leave, tty: -1}
+	s.there.L = &s.mu
+	defer s.end()
 	c := a.connect()
 	o := api.AttachOptions{ReadOnly: readOnly}
 	if !a.out.tty {
@@ -124,6 +128,7 @@ func (a *app) attach(ctx context.Context, name string, readOnly bool, detach []b
 	for {
 		s.connected(conn)
 		end, err := s.show(conn)
+		s.connected(nil)
 		conn.Close()
 		switch cause := context.Cause(ctx); {
 		case end != nil:
@@ -201,12 +206,31 @@ func (s *session) again(ctx context.Context, c client, began *time.Time) (*api.A
 	}
 }
 
-// connected makes conn the one that typing goes to.
+// connected makes conn the one that typing goes to; nil: it waits for the next.
 func (s *session) connected(conn *api.Attachment) {
 	s.mu.Lock()
 	s.conn = conn
+	s.there.Broadcast()
 	s.mu.Unlock()
 	s.tellSize()
+}
+
+// end lets go of who waits for a connection.
+func (s *session) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over = true
+	s.there.Broadcast()
+}
+
+// line returns the connection, and waits for one; nil: it is over.
+func (s *session) line() *api.Attachment {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.conn == nil && !s.over {
+		s.there.Wait()
+	}
+	return s.conn
 }
 
 // tellSize gives the program's terminal the size of this one.
@@ -281,21 +305,34 @@ func (s *session) read(typed chan<- []byte, keys bool, detach []byte) {
 	}
 }
 
-// pass gives the program what is typed. What is typed while there is no daemon goes
-// nowhere, as it does in a broken line.
+// pass gives the program what is typed. What is typed while there is no daemon waits
+// for the next one.
 func (s *session) pass(typed <-chan []byte) {
 	for p := range typed {
-		s.mu.Lock()
-		conn := s.conn
-		s.mu.Unlock()
-		if conn != nil {
-			conn.Write(p)
+		for {
+			conn := s.line()
+			if conn == nil {
+				return
+			}
+			if _, err := conn.Write(p); err == nil {
+				break
+			}
+			s.drop(conn)
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.readOnly {
 		s.silent = time.AfterFunc(silence, func() { s.leave(errSilent) })
+	}
+}
+
+// drop makes a connection that is broken none, until there is the next.
+func (s *session) drop(conn *api.Attachment) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn == conn {
+		s.conn = nil
 	}
 }
 
