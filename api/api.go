@@ -46,6 +46,7 @@ type Instance struct {
 	Requires      []string   `json:"requires,omitempty"` // and without which it is stopped
 	Message       string     `json:"message,omitempty"`  // why it is so: what it waits for, what failed
 	Status        string     `json:"status,omitempty"`   // what the program says of itself, by sd_notify(3)
+	PTY           bool       `json:"pty,omitempty"`      // it has a terminal, which can be attached to
 	Outdated      bool       `json:"outdated,omitempty"` // it runs by an earlier configuration, since a rolling restart has ended before its turn
 }
 

@@ -89,11 +89,15 @@ func (t *terminal) close() {
 		t.cmd.Process.Kill()
 		t.cmd.Wait()
 		t.line.Close()
-		t.screen.Close()
+		t.endAnswers()
 		<-t.done
 		t.cmd = nil
 	}
 }
+
+// endAnswers ends the goroutine that passes on what the screen answers. The screen's
+// own Close tells it by a variable that it reads at the same time.
+func (t *terminal) endAnswers() { t.screen.InputPipe().(io.Closer).Close() }
 
 // cmdSee: see REGEXP... waits until all are on the screen of the terminal at the
 // same time, "! see REGEXP..." until none is.
@@ -161,6 +165,6 @@ func cmdLeft(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("the terminal was left on the other screen")
 	}
 	t.line.Close()
-	t.screen.Close()
+	t.endAnswers()
 	t.cmd = nil
 }

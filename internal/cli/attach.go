@@ -30,10 +30,11 @@ func (a *app) attachCommand() *cobra.Command {
 		GroupID: groupLook,
 		Long: `Connects this terminal with that of a program which has one (pty = true): shows
 what it has written last and what it writes, and gives it what is typed, Ctrl-C
-included. Ctrl-P Ctrl-Q leaves it as it is. Several may be attached; the size is
+included. Ctrl-P Ctrl-Q leaves it as it is; --detach-keys takes others, as
+ctrl-x or x, with commas between. Several may be attached; the size is
 that of the one who has changed it last. It goes on over restarts of the program
-and of the daemon, and ends when the program comes to rest, with 0 unless that is
-a failure.
+and of the daemon, and ends when the program comes to rest, with 0 unless that
+is a failure.
 
 Where standard input isn't a terminal it is given to the program, and attach
 ends when that was the end of it and the program has been silent for a moment.
@@ -54,8 +55,8 @@ Where standard output is none, what was written before isn't shown.`,
 	}, func(ctx context.Context, _ *cobra.Command, args []string) error {
 		return a.attach(ctx, args[0], readOnly, detach)
 	})
-	cmd.Flags().BoolVar(&readOnly, "read-only", false, "look on: what is typed isn't passed on, but for the keys that leave")
-	cmd.Flags().StringVar(&keys, "detach-keys", "ctrl-p,ctrl-q", "the `keys` that leave, with commas between; \"\" is none")
+	cmd.Flags().BoolVar(&readOnly, "read-only", false, "look on: nothing that is typed is passed on")
+	cmd.Flags().StringVar(&keys, "detach-keys", "ctrl-p,ctrl-q", "the `keys` that leave")
 	return cmd
 }
 

@@ -909,7 +909,7 @@ func instanceView(now time.Time, v engine.View) api.Instance {
 	i := api.Instance{
 		Name: v.Name, Program: v.Spec.Name, State: v.State.String(),
 		After: v.Spec.After, Requires: v.Spec.Requires,
-		Ready: v.Ready, Status: v.Status, Outdated: v.Outdated, Idle: v.Idle,
+		Ready: v.Ready, Status: v.Status, Outdated: v.Outdated, Idle: v.Idle, PTY: v.Spec.PTY,
 		Enabled: v.Spec.Enabled, Wanted: v.Wanted, PID: v.PID, Generation: v.Gen,
 		Since: v.Since.Round(0), Restarts: v.Restarts, LastExit: exitView(v.Last), Message: v.Message,
 	}

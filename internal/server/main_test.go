@@ -173,7 +173,7 @@ func instance(name string) api.Instance {
 	return api.Instance{
 		Name: name, Program: program, State: api.Running, Ready: true, Healthy: &healthy, Enabled: true, Wanted: true,
 		PID: 41207, Generation: 3, Since: then, UptimeSeconds: 1.5, Restarts: 2, CPUPercent: &cpu, MemoryBytes: &memory, NextRun: &next,
-		LastExit: &api.Exit{Signal: "KILL", At: then, Reason: "signal KILL"}, Message: "as it should be", Status: "serving", After: []string{"db"}, Requires: []string{"db"}, Outdated: true, Idle: true,
+		LastExit: &api.Exit{Signal: "KILL", At: then, Reason: "signal KILL"}, Message: "as it should be", Status: "serving", After: []string{"db"}, Requires: []string{"db"}, Outdated: true, Idle: true, PTY: true,
 		Usage: &api.Usage{CPUSeconds: 1.5, Processes: 2, Threads: 3, ResidentBytes: memory, ProportionalBytes: &memory, CgroupBytes: &memory, CgroupPeakBytes: &memory,
 			Descriptors: &memory, ReadBytes: &memory, WrittenBytes: &memory},
 	}
