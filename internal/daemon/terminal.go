@@ -437,8 +437,9 @@ func (c control) Attach(ctx context.Context, name string, tail api.Tail) (server
 	}
 	a, err := ask(ctx, c.d, func() (a answer) {
 		t, err := c.d.terminalNamed(name)
-		if err == nil && ctx.Err() == nil { // else nobody would give the place back
+		if err == nil {
 			a.viewer = t.attach(tail)
+			context.AfterFunc(ctx, a.viewer.Close) // who asked may have left by now
 		}
 		a.err = err
 		return a
@@ -448,8 +449,6 @@ func (c control) Attach(ctx context.Context, name string, tail api.Tail) (server
 		return nil, err
 	case a.err != nil:
 		return nil, a.err
-	case a.viewer == nil:
-		return nil, ctx.Err()
 	}
 	return a.viewer, nil
 }
@@ -503,6 +502,13 @@ func (d *Daemon) terminalNamed(name string) (*terminal, *api.Error) {
 func (d *Daemon) adoptTerminal(a *adoption, ended bool) {
 	n := a.instance
 	master, relay := a.line[0], a.line[1]
+	if n.spec != nil && n.spec.PTY && n.out == nil && master >= 0 {
+		// The pipe of its log wasn't kept, and it holds none by which that is found.
+		out, _ := d.outputs(n)
+		if s, err := d.pipe(n.name, keptOut+n.tree, out); err == nil {
+			n.out = s
+		}
+	}
 	if n.spec == nil || !n.spec.PTY || master < 0 || relay < 0 || n.out == nil {
 		for _, fd := range a.line {
 			if fd >= 0 {
@@ -558,11 +564,14 @@ func (d *Daemon) seeEvents(events []event.Event) {
 					notice.Message += ": " + e.Exit.Reason()
 				}
 			default:
-				if e.Exit == nil {
+				how := "was stopped"
+				if e.Exit != nil {
+					how = "ended: " + e.Exit.Reason()
+				} else if e.From != unit.Stopping.String() {
 					continue
 				}
 				then := map[string]string{unit.Starting.String(): "started again", unit.Backoff.String(): "started again after a while"}
-				notice.Message = e.Name + " ended: " + e.Exit.Reason() + "; it is " + cmp.Or(then[e.To], e.To)
+				notice.Message = e.Name + " " + how + "; it is " + cmp.Or(then[e.To], e.To)
 			}
 			n.terminal.notice(notice)
 		}

@@ -48,7 +48,7 @@ type Control interface {
 	// is an error of kind not-found.
 	Logs(ctx context.Context, pattern string) ([]LogFile, error)
 	// Attach attaches to the terminal of the instance with that name, or of the only
-	// one of the program with that name.
+	// one of the program with that name, until ctx ends or it is closed.
 	Attach(ctx context.Context, name string, tail api.Tail) (Attachment, error)
 }
 
