@@ -136,7 +136,7 @@ func (d *Daemon) restore(past remembered, set *spec.Set) {
 		d.adoptSpeech(a, a.process != nil && !over)
 		d.adoptFiles(a.instance, files[a.tree])
 		d.adoptFound(a)
-		d.adoptTerminal(a, a.process == nil || over)
+		d.adoptTerminal(a)
 		d.adoptListening(a.instance)
 		if a.process != nil || a.instance.out != nil || a.hear.socket != nil || len(a.hear.store) > 0 {
 			d.instances[ids[i]] = a.instance

@@ -557,7 +557,7 @@ func (d *Daemon) take(f proc.Fact, heard bool) {
 		n.voice.ended()
 		d.releaseInput(n.tree, n.stdin, n.socket)
 		n.stdin, n.socket = nil, ""
-		if n.terminal != nil {
+		if n.terminal != nil && !f.Left {
 			d.closeLine(n.terminal)
 		}
 		d.noteWords(n)
@@ -568,6 +568,9 @@ func (d *Daemon) take(f proc.Fact, heard bool) {
 			n.end = 0
 		}
 	case proc.Emptied:
+		if n.terminal != nil {
+			d.closeLine(n.terminal) // which those that were left may have had
+		}
 		ev = unit.Emptied{Gen: n.gen}
 	}
 	d.step(engine.Fact{ID: n.id, Event: ev})

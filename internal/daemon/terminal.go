@@ -498,8 +498,7 @@ func (d *Daemon) terminalNamed(name string) (*terminal, *api.Error) {
 }
 
 // adoptTerminal takes over the pseudo-terminal of an instance, once its output is.
-// ended says that its process is no more.
-func (d *Daemon) adoptTerminal(a *adoption, ended bool) {
+func (d *Daemon) adoptTerminal(a *adoption) {
 	n := a.instance
 	master, relay := a.line[0], a.line[1]
 	if n.spec != nil && n.spec.PTY && n.out == nil && master >= 0 {
@@ -539,7 +538,7 @@ func (d *Daemon) adoptTerminal(a *adoption, ended bool) {
 		d.trouble(n, n.name, "cannot take over its terminal: "+err.Error())
 		return
 	}
-	if ended {
+	if n.process == nil { // nothing of it is left
 		ctx, cancel := context.WithTimeout(context.Background(), hearTime)
 		defer cancel()
 		t.drain(ctx)
