@@ -257,7 +257,10 @@ var _ server.Attachment = (*viewer)(nil)
 
 // output takes output of the program. t.mu is held, as in those that follow.
 func (v *viewer) output(p []byte) {
-	if v.missed > 0 || v.bytes+len(p) > maxUnseen {
+	switch {
+	case v.ended:
+		return
+	case v.missed > 0 || v.bytes+len(p) > maxUnseen:
 		v.missed += int64(len(p))
 		return
 	}
@@ -271,12 +274,22 @@ func (v *viewer) output(p []byte) {
 }
 
 func (v *viewer) notice(n api.AttachNotice) {
-	if v.ended || len(v.seen) > maxNotices {
+	if v.ended || len(v.seen) > maxNotices && !n.End {
 		return
+	}
+	if v.missed > 0 {
+		v.seen = append(v.seen, v.left())
 	}
 	v.seen = append(v.seen, sight{notice: &n})
 	v.ended = n.End
 	v.ring()
+}
+
+// left says how much was left out, and begins anew.
+func (v *viewer) left() sight {
+	n := &api.AttachNotice{MissedBytes: v.missed, Message: fmt.Sprintf("%d bytes are left out here: they came faster than they were read", v.missed)}
+	v.missed = 0
+	return sight{notice: n}
 }
 
 // maxNotices bounds what waits beside output: it doesn't count as such.
@@ -328,9 +341,7 @@ func (v *viewer) take() (s sight, err error, ok bool) {
 		v.bytes -= len(s.output)
 		return s, nil, true
 	case v.missed > 0:
-		s.notice = &api.AttachNotice{MissedBytes: v.missed, Message: fmt.Sprintf("%d bytes are left out here: they came faster than they were read", v.missed)}
-		v.missed = 0
-		return s, nil, true
+		return v.left(), nil, true
 	case v.ended, v.gone:
 		return s, io.EOF, true
 	}
