@@ -51,6 +51,7 @@ type Instance struct {
 	Requires      []string   `json:"requires,omitempty"`  // and without which it is stopped
 	Message       string     `json:"message,omitempty"`   // why it is so: what it waits for, what failed
 	Status        string     `json:"status,omitempty"`    // what the program says of itself, by sd_notify(3)
+	PTY           bool       `json:"pty,omitempty"`       // it has a terminal, which can be attached to
 	Outdated      bool       `json:"outdated,omitempty"`  // it runs by an earlier configuration, since a rolling restart has ended before its turn
 }
 
@@ -124,6 +125,17 @@ type Program struct {
 	Line      int            `json:"line"`
 	Config    map[string]any `json:"config"` // every effective key
 	Instances []Instance     `json:"instances"`
+}
+
+// AttachNotice is what somebody who is attached to a program's terminal is told
+// beside its output.
+type AttachNotice struct {
+	Name        string `json:"name"`                   // of the instance
+	State       string `json:"state,omitempty"`        // that it has now
+	Message     string `json:"message"`                // in words: "web ended: exit 1; it is started again"
+	MissedBytes int64  `json:"missed_bytes,omitempty"` // of output, which was left out here: it came faster than it was read
+	End         bool   `json:"end,omitempty"`          // nothing follows: the program has come to rest, or is gone
+	OK          bool   `json:"ok,omitempty"`           // with End: it is as it was meant to be
 }
 
 // Act is the body of POST /v1/programs/{name}/{verb}.

@@ -379,19 +379,25 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 
 // send returns the answer of a request that succeeded.
 func (c *Client) send(ctx context.Context, method, path string, body io.Reader, accept string) (*http.Response, error) {
+	header := http.Header{"Accept": {accept}}
+	if body != nil {
+		header.Set("Content-Type", "application/json")
+	}
+	return c.request(ctx, method, path, body, header)
+}
+
+// request is send with any header. The answer may also be of another protocol.
+func (c *Client) request(ctx context.Context, method, path string, body io.Reader, header http.Header) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, "http://tend"+path, body)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make the request: %w", err)
 	}
-	req.Header.Set("Accept", accept)
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
+	req.Header = header
 	r, err := c.http.Do(req)
 	if err != nil {
 		return nil, c.explain(err)
 	}
-	if r.StatusCode/100 == 2 {
+	if r.StatusCode/100 == 2 || r.StatusCode == http.StatusSwitchingProtocols {
 		return r, nil
 	}
 	defer r.Body.Close()

@@ -55,7 +55,7 @@ func examine(o cli.DoctorOptions) *api.Doctor {
 		info := &doctor.DaemonInfo{PID: d.PID, GuardPID: d.Guard, Keeper: d.Keeper, Tree: d.Tree, Instances: d.Instances}
 		for _, i := range o.Instances {
 			if i.PID != 0 {
-				info.Programs = append(info.Programs, doctor.ProgramInfo{Name: i.Name, PID: i.PID})
+				info.Programs = append(info.Programs, doctor.ProgramInfo{Name: i.Name, PID: i.PID, PTY: i.PTY})
 			}
 		}
 		opts.Daemon = info

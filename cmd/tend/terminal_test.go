@@ -89,11 +89,15 @@ func (t *terminal) close() {
 		t.cmd.Process.Kill()
 		t.cmd.Wait()
 		t.line.Close()
-		t.screen.Close()
+		t.endAnswers()
 		<-t.done
 		t.cmd = nil
 	}
 }
+
+// endAnswers ends the goroutine that passes on what the screen answers. The screen's
+// own Close tells it by a variable that it reads at the same time.
+func (t *terminal) endAnswers() { t.screen.InputPipe().(io.Closer).Close() }
 
 // cmdSee: see REGEXP... waits until all are on the screen of the terminal at the
 // same time, "! see REGEXP..." until none is.
@@ -117,11 +121,14 @@ func cmdSee(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// cmdPress: press KEY... sends keys to the terminal: letters as they are, enter
-// and esc.
+// cmdPress: press KEY... sends keys to the terminal: letters as they are, enter,
+// esc and ctrl-X, which is a key of its own.
 func cmdPress(ts *testscript.TestScript, neg bool, args []string) {
 	t := ts.Value(terminalKey{}).(*terminal)
 	for _, a := range args {
+		if x, ok := strings.CutPrefix(a, "ctrl-"); ok && len(x) == 1 {
+			a = string(x[0] & 0x1f)
+		}
 		_, err := t.line.WriteString(strings.NewReplacer("enter", "\r", "esc", "\x1b").Replace(a))
 		ts.Check(err)
 	}
@@ -158,6 +165,6 @@ func cmdLeft(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("the terminal was left on the other screen")
 	}
 	t.line.Close()
-	t.screen.Close()
+	t.endAnswers()
 	t.cmd = nil
 }

@@ -73,7 +73,7 @@ func TestTorture(t *testing.T) {
 // it passes them before that: not so seldom that it never happens, nor so often that
 // it gets nothing done between the guard's waits. See package fault.
 var faultPoints = []string{"ledger.written,2000", "proc.cloned,8", "proc.born,8", "daemon.saved,1000", "daemon.settling,500",
-	"logs.staged,400", "logs.written,400", "logs.spliced,400", "logs.rotated,40", "logs.packing,40", "logs.packed,40", "history.written,40", "*,2000"}
+	"logs.relayed,400", "logs.staged,400", "logs.written,400", "logs.spliced,400", "logs.rotated,40", "logs.packing,40", "logs.packed,40", "history.written,40", "*,2000"}
 
 // victim is one torture.
 type victim struct {
@@ -92,7 +92,7 @@ type victim struct {
 }
 
 // kinds are the programs and what they do. See [tortured].
-var kinds = []string{"steady", "chatty", "stamped", "objects", "flapping", "flapstamp", "flapobjects", "forking", "stubborn", "draining"}
+var kinds = []string{"steady", "chatty", "stamped", "objects", "flapping", "flapstamp", "flapobjects", "seated", "flapseated", "forking", "stubborn", "draining"}
 
 func torture(t *testing.T, env []string, rng *rand.Rand, rounds int) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rounds)*patience*2/3+2*patience)
@@ -238,6 +238,9 @@ func (v *victim) write() {
 			fmt.Fprintf(&b, "[%s]\ncommand = [\"%s/tortured\", \"%s\", \"%s\"]\n%s\n", k, v.dir, k, v.dir, keys)
 			if strings.HasSuffix(k, "stamped") || k == "flapstamp" {
 				fmt.Fprintln(&b, "log.timestamp = true")
+			}
+			if strings.HasSuffix(k, "seated") {
+				fmt.Fprintln(&b, "pty = true")
 			}
 			if strings.HasSuffix(k, "objects") {
 				fmt.Fprintln(&b, "log.format = \"json\"")
@@ -567,9 +570,9 @@ func tortured() {
 	}
 	pause := 20 * time.Millisecond
 	switch kind {
-	case "chatty", "stamped", "objects":
+	case "chatty", "stamped", "objects", "seated":
 		pause = 200 * time.Microsecond
-	case "flapping", "flapstamp", "flapobjects":
+	case "flapping", "flapstamp", "flapobjects", "flapseated":
 		for range 5 {
 			say()
 		}

@@ -115,6 +115,7 @@ type client interface {
 	Remove(ctx context.Context, name string) (*api.Plan, error)
 	Scale(ctx context.Context, name string, instances int) (*api.Plan, error)
 	Exec(ctx context.Context, name string) (*api.Exec, error)
+	Attach(ctx context.Context, name string, o api.AttachOptions) (*api.Attachment, error)
 	Plan(ctx context.Context) (*api.Plan, error)
 	Reload(ctx context.Context, o api.ReloadOptions) (*api.Plan, error)
 	Daemon(ctx context.Context) (*api.Daemon, error)
@@ -229,7 +230,7 @@ func (a *app) root() *cobra.Command {
 	)
 	root.AddCommand(
 		a.runCommand(), a.upCommand(), a.downCommand(),
-		a.statusCommand(), a.topCommand(), a.whyCommand(), a.graphCommand(), a.logsCommand(), a.historyCommand(), a.eventsCommand(), a.execCommand(), a.doctorCommand(),
+		a.statusCommand(), a.topCommand(), a.whyCommand(), a.graphCommand(), a.logsCommand(), a.historyCommand(), a.eventsCommand(), a.attachCommand(), a.execCommand(), a.doctorCommand(),
 		a.actCommand(startVerb), a.actCommand(stopVerb), a.actCommand(restartVerb), a.actCommand(runNowVerb), a.signalCommand(), a.reloadCommand(),
 		a.addCommand(), a.removeCommand(), a.scaleCommand(),
 		a.initCommand(), a.importCommand(), a.checkCommand(), a.planCommand(),

@@ -96,6 +96,10 @@ func (w *world) Remove(_ context.Context, name string) (*api.Plan, error) {
 func (w *world) Scale(_ context.Context, name string, n int) (*api.Plan, error) {
 	return w.byHand(fmt.Sprintf("scale %s %d", name, n))
 }
+func (w *world) Attach(context.Context, string, api.AttachOptions) (*api.Attachment, error) {
+	return nil, &api.Error{Kind: api.KindConflict, Message: "web has no terminal", Hint: "set pty = true"}
+}
+
 func (w *world) Exec(context.Context, string) (*api.Exec, error) {
 	return nil, fmt.Errorf("dial: %w", api.ErrNoDaemon)
 }

@@ -129,7 +129,7 @@ func TestNotations(t *testing.T) {
 	}
 	related := []string{ // to others, or to something else that has to be there
 		"after", "requires", "env_file", "command", "ready.http", "ready.tcp", "ready.grpc", "ready.exec", "ready.log", "ready.notify", "ready.fd",
-		"health.http", "health.tcp", "health.grpc", "health.exec", "schedule", "timezone", "catch_up", "listen", "on_demand", "idle_timeout", "on_event.url", "on_event.kinds", "on_event.secret_file",
+		"health.http", "health.tcp", "health.grpc", "health.exec", "schedule", "timezone", "catch_up", "listen", "on_demand", "idle_timeout", "pty", "on_event.url", "on_event.kinds", "on_event.secret_file",
 	}
 	dir := t.TempDir()
 	rapid.Check(t, func(rt *rapid.T) {

@@ -137,6 +137,7 @@ func (d *Daemon) restore(past remembered, set *spec.Set) {
 		d.adoptSpeech(a, a.process != nil && !over)
 		d.adoptFiles(a.instance, files[a.tree])
 		d.adoptFound(a)
+		d.adoptTerminal(a)
 		d.adoptListening(a.instance)
 		if a.process != nil || a.instance.out != nil || a.hear.socket != nil || len(a.hear.store) > 0 {
 			d.instances[ids[i]] = a.instance
@@ -158,7 +159,7 @@ func (d *Daemon) restore(past remembered, set *spec.Set) {
 	d.adoptSockets()
 	for name, fd := range d.kept { // of instances that are gone
 		unix.Close(fd)
-		if slices.ContainsFunc([]string{keptOut, keptErr, keptProcess, keptIn, keptSocket, keptNotify, keptReady, keptStore}, func(kind string) bool { return strings.HasPrefix(name, kind) }) {
+		if slices.ContainsFunc([]string{keptOut, keptErr, keptProcess, keptIn, keptSocket, keptNotify, keptReady, keptStore, keptTerminal, keptRelay}, func(kind string) bool { return strings.HasPrefix(name, kind) }) {
 			d.keeper.Drop(name)
 		}
 	}
@@ -256,6 +257,7 @@ type adoption struct {
 	born born
 
 	kept    [2]int // descriptors of its pipes, for output and errors; -1: none was kept
+	line    [2]int // and of its terminal: the master and the relay
 	trouble []error
 }
 
@@ -266,6 +268,7 @@ func (d *Daemon) adoption(id engine.ID, r *engine.Record, b born) *adoption {
 		instance: &instance{id: id, name: r.Name, tree: tree, gen: r.Unit.Gen, spec: d.engine.SpecOf(id)},
 		born:     b,
 		kept:     [2]int{d.takeKept(keptOut + tree), d.takeKept(keptErr + tree)},
+		line:     [2]int{d.takeKept(keptTerminal + tree), d.takeKept(keptRelay + tree)},
 	}
 	if fd := d.takeKept(keptIn + tree); fd >= 0 {
 		a.stdin = adoptStdin(fd)

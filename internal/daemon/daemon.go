@@ -135,8 +135,9 @@ type Daemon struct {
 	cmdSeq uint64
 
 	instances  map[engine.ID]*instance
-	spawns     queue    // what may take long: lookups, pipes, forks
-	notices    []string // to be told when there is somebody to tell
+	seated     []*instance // that have a terminal
+	spawns     queue       // what may take long: lookups, pipes, forks
+	notices    []string    // to be told when there is somebody to tell
 	past       remembered
 	upgrading  bool
 	upgradeErr string // why the latest one failed
@@ -669,6 +670,7 @@ func (d *Daemon) tell(events ...event.Event) {
 	}
 	d.main.events(events)
 	d.ears.hear(events)
+	d.seeEvents(events)
 	for i, e := range events {
 		e.Seq = d.events.Last() - uint64(len(events)-1-i) // nobody else appends
 		d.tellHooks(e)
@@ -937,7 +939,7 @@ func instanceView(now time.Time, v engine.View) api.Instance {
 	i := api.Instance{
 		Name: v.Name, Program: v.Spec.Name, State: v.State.String(),
 		After: v.Spec.After, Requires: v.Spec.Requires,
-		Ready: v.Ready, Status: v.Status, Outdated: v.Outdated, Idle: v.Idle,
+		Ready: v.Ready, Status: v.Status, Outdated: v.Outdated, Idle: v.Idle, PTY: v.Spec.PTY,
 		Enabled: v.Spec.Enabled, Wanted: v.Wanted, PID: v.PID, Generation: v.Gen,
 		Since: v.Since.Round(0), Restarts: v.Restarts, LastExit: exitView(v.Last), Message: v.Message,
 	}

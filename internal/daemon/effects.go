@@ -36,12 +36,15 @@ type instance struct {
 	followed bool         // the keeper has a pidfd of it, see heedMain
 	out, err *logs.Stream // err is nil where it is merged
 	voice    *voice
-	stdin    *stdin // nil: it reads nothing of ours
-	socket   string // the group whose socket its process has; "": none
+	stdin    *stdin    // nil: it reads nothing of ours
+	socket   string    // the group whose socket its process has; "": none
+	terminal *terminal // nil: it has none
 	hear     hearing
 	checking chan struct{} // holds a token while a check by a command runs; nil: there was none
 	spawning bool
 	early    []proc.Fact // that came before the answer to the spawn
+	ending   bool        // its process has ended, and what it has said isn't heard yet
+	later    []proc.Fact // that came meanwhile
 	end      uint64      // number of the guard's word on how process ended; 0: there is none
 	signals  int         // signals and stop commands under way
 	next     func()      // the spawn that waits for these
@@ -80,6 +83,7 @@ type spawned struct {
 	voice    *voice
 	stdin    *stdin
 	socket   string
+	terminal *terminal
 	speech   speech
 	store    []stored // to be handed over
 	process  *proc.Process
@@ -106,7 +110,7 @@ func (d *Daemon) spawn(f engine.Spawn) {
 		d.redirect(n)
 	}
 	d.expect(n, f)
-	have := spawned{out: n.out, err: n.err, voice: n.voice, speech: n.hear.speech, store: n.hear.copies()}
+	have := spawned{out: n.out, err: n.err, voice: n.voice, terminal: d.terminalOf(n, f.Spec), speech: n.hear.speech, store: n.hear.copies()}
 	logDir := d.place.logs
 	n.next = func() {
 		got := d.start(f, m, have, logDir)
@@ -177,6 +181,16 @@ func (d *Daemon) start(f engine.Spawn, m spec.Member, s spawned, logDir string) 
 		return s
 	}
 	s.stdin, s.socket, attempt.Stdin = in.stdin, in.socket, in.fd
+	if s.terminal != nil {
+		slave, err := d.openTerminal(s.terminal, account, s.out)
+		if err != nil {
+			s.failure = err
+			return s
+		}
+		defer unix.Close(slave)
+		attempt.Stdin, attempt.Terminal = slave, true
+		attempt.Env = withTerm(attempt.Env)
+	}
 	s.voice.begin(in.stdin)
 	attempt.Born = func(b proc.Birth) {
 		s.voice.speaks(b.PID)
@@ -192,6 +206,9 @@ func (d *Daemon) start(f engine.Spawn, m spec.Member, s spawned, logDir string) 
 		s.voice.ended()
 		d.releaseInput(tree, s.stdin, s.socket)
 		s.stdin, s.socket = nil, ""
+		if s.terminal != nil {
+			d.closeLine(s.terminal)
+		}
 	}
 	if _, ok := d.keeper.(fdStore); ok && s.failure == nil {
 		// A manager isn't told how programs end whose parent it becomes, but the
@@ -298,9 +315,13 @@ func (d *Daemon) pipe(name, kept string, o logs.Options) (*logs.Stream, error) {
 	return s, nil
 }
 
-// run spawns an attempt whose output goes to the given streams; errs is nil
-// where standard error is merged.
+// run spawns an attempt whose output goes to the given streams, or to the terminal
+// that it has; errs is nil where standard error is merged.
 func (d *Daemon) run(a *proc.Attempt, out, errs *logs.Stream) (*proc.Process, error) {
+	if a.Terminal {
+		a.Stdout, a.Stderr = a.Stdin, a.Stdin
+		return d.host.Spawn(a)
+	}
 	stdout, err := out.Writer()
 	if err != nil {
 		return nil, fmt.Errorf("cannot start: %w", err)
@@ -396,7 +417,7 @@ func destinations(name string, p *spec.Program, logDir string, account *proc.Acc
 
 // recipe returns what is made of the output of an instance, nil for nothing.
 func recipe(name string, p *spec.Program, stream string) *logs.Recipe {
-	r := &logs.Recipe{JSON: p.Log.Format == spec.LogJSON, Timestamp: p.Log.Timestamp, StripANSI: p.Log.StripANSI, MaxLine: int(p.Log.MaxLine)}
+	r := &logs.Recipe{JSON: p.Log.Format == spec.LogJSON, Timestamp: p.Log.Timestamp, StripANSI: p.Log.StripANSI, MaxLine: int(p.Log.MaxLine), Terminal: p.PTY}
 	if *r == (logs.Recipe{}) {
 		return nil
 	}
@@ -533,10 +554,23 @@ func (d *Daemon) take(f proc.Fact, heard bool) {
 		n.early = append(n.early, f)
 		return
 	}
+	if n.ending && !heard {
+		n.later = append(n.later, f)
+		return
+	}
 	var ev unit.Event
 	switch f := f.(type) {
 	case proc.Ended:
-		if !heard && d.hearOut(n, func() { d.take(f, true) }) {
+		if !heard && d.hearOut(n, func() {
+			n.ending = false
+			d.take(f, true)
+			later := n.later
+			n.later = nil
+			for _, f := range later {
+				d.take(f, false)
+			}
+		}) {
+			n.ending = true
 			return
 		}
 		d.hearRest(n)
@@ -546,6 +580,9 @@ func (d *Daemon) take(f proc.Fact, heard bool) {
 		n.voice.ended()
 		d.releaseInput(n.tree, n.stdin, n.socket)
 		n.stdin, n.socket = nil, ""
+		if n.terminal != nil && !f.Left {
+			d.closeLine(n.terminal)
+		}
 		ev = unit.Ended{Used: used(f, n.peak), Gen: n.gen, Code: f.Status.Code, Signal: spec.Signal(f.Status.Signal), Core: f.Status.CoreDump, Unknown: f.Unknown, Left: f.Left}
 		d.reaps = append(d.reaps, n.process)
 		if n.end != 0 {
@@ -553,6 +590,9 @@ func (d *Daemon) take(f proc.Fact, heard bool) {
 			n.end = 0
 		}
 	case proc.Emptied:
+		if n.terminal != nil {
+			d.closeLine(n.terminal) // which those that were left may have had
+		}
 		ev = unit.Emptied{Gen: n.gen}
 	}
 	d.step(engine.Fact{ID: n.id, Event: ev})
@@ -685,6 +725,7 @@ func (d *Daemon) forget(f engine.Forget) {
 
 func (d *Daemon) release(n *instance) {
 	delete(d.instances, n.id)
+	d.unseat(n, "is no program any more")
 	d.releaseInput(n.tree, n.stdin, n.socket)
 	d.hush(n)
 	tree, host, cgroup, checking := n.tree, d.host, n.cgroup, n.checking
@@ -766,6 +807,14 @@ func (e environ) of(tree string, index int, gen uint64, p *spec.Program, account
 		env = append(env, k+"="+v)
 	}
 	return append(env, mark), mark
+}
+
+// withTerm returns an environment that says which terminal there is.
+func withTerm(env []string) []string {
+	if slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(kv, "TERM=") }) {
+		return env
+	}
+	return append(slices.Clip(env), "TERM=xterm-256color")
 }
 
 // drainTime bounds the wait for the last output of an instance that goes.

@@ -530,13 +530,18 @@ func (d *Daemon) releaseInput(tree string, s *stdin, socket string) {
 // hearOut has all that an ended process has said heard before its end is told of. It
 // reports false where there is nothing to wait for; else then is called in the loop.
 func (d *Daemon) hearOut(n *instance, then func()) bool {
-	if !n.voice.heard() {
+	var streams []*logs.Stream
+	if n.voice.heard() {
+		streams = []*logs.Stream{n.out, n.err}
+	}
+	t := n.terminal
+	if streams == nil && t == nil {
 		return false
 	}
-	streams := []*logs.Stream{n.out, n.err}
 	d.spawns.put(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), hearTime)
 		defer cancel()
+		t.drain(ctx)
 		for _, s := range streams {
 			if s != nil {
 				s.Drain(ctx) // a destination that fails has been told of

@@ -294,6 +294,7 @@ func (d *Daemon) become(binary *os.File, path string, listener, away *os.File) e
 				n.stdin.fd(func(fd int) { h.Kept[keptIn+n.tree] = fd })
 			}
 			maps.Copy(h.Kept, n.speechFDs())
+			maps.Copy(h.Kept, n.terminal.fds())
 		}
 		for group, fd := range d.sockets.fds() {
 			h.Kept[keptSocket+group] = fd

@@ -56,6 +56,7 @@ type ProgramInfo struct {
 	Tree   string
 	Keeper string
 	Output string // "direct": past tend
+	PTY    bool   // it has a terminal of tend's
 }
 
 // Options says what to look at.
@@ -191,7 +192,7 @@ func (m *machine) lookAt(p *ProgramInfo, tree string) {
 	if own, ok := v2Path(m.text(dir + "/cgroup")); ok && tree == TreeCgroup && p.Tree == "" && !strings.Contains(own, "/tree-") {
 		p.Tree = TreeGroup
 	}
-	if to, err := os.Readlink(m.path(dir + "/fd/1")); err == nil && p.Output == "" && !strings.HasPrefix(to, "pipe:") {
+	if to, err := os.Readlink(m.path(dir + "/fd/1")); err == nil && p.Output == "" && !strings.HasPrefix(to, "pipe:") && !(p.PTY && strings.HasPrefix(to, "/dev/pts/")) {
 		p.Output = "direct"
 	}
 }

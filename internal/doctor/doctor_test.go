@@ -377,9 +377,10 @@ func TestLook(t *testing.T) {
 		"proc/50/cmdline", "tend\x00run\x00", "proc/50/status", "VmRSS:\t    1900 kB\n", "proc/40/status", "VmRSS:\t    1000 kB\n",
 		"proc/51/environ", "TEND_PROGRAM=web\x00", "proc/51/cgroup", "0::/a/tend-x/tree-web\n", "proc/51/fd/1", "-> pipe:[1]",
 		"proc/52/environ", "TEND_PROGRAM=away\x00", "proc/52/cgroup", "0::/a/docker\n", "proc/52/fd/1", "-> /dev/null",
-		"proc/53/environ", "A=b\x00", "proc/53/cgroup", "0::/elsewhere\n"))
+		"proc/53/environ", "A=b\x00", "proc/53/cgroup", "0::/elsewhere\n",
+		"proc/54/environ", "TEND_PROGRAM=shell\x00", "proc/54/cgroup", "0::/a/tend-x/tree-shell\n", "proc/54/fd/1", "-> /dev/pts/7"))
 	d := &DaemonInfo{PID: 50, GuardPID: 40, Tree: TreeCgroup, Keeper: KeeperGuard,
-		Programs: []ProgramInfo{{Name: "web", PID: 51}, {Name: "away", PID: 52}, {Name: "stranger", PID: 53}}}
+		Programs: []ProgramInfo{{Name: "web", PID: 51}, {Name: "away", PID: 52}, {Name: "stranger", PID: 53}, {Name: "shell", PID: 54, PTY: true}}}
 	m.look(d)
 	check(t, m.tend(d, ""), "tend.daemon ok daemon pid 50 (1.9 MB), guard pid 40 (1.0 MB)")
 	got := Programs(nil, d)
@@ -388,9 +389,15 @@ func TestLook(t *testing.T) {
 		{Name: "away", PID: 52, Level: "warning", Stop: "group", Crash: "guard", Status: "guard", Output: "direct",
 			Differs: "it left its cgroup: what it starts from now on may outlive a stop", Hint: "let it stay in the cgroup that it is started in"},
 		{Name: "stranger", PID: 53, Level: "ok", Stop: "cgroup", Crash: "guard", Status: "guard", Output: "complete"},
+		{Name: "shell", PID: 54, Level: "ok", Stop: "cgroup", Crash: "guard", Status: "guard", Output: "complete"},
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("programs are\n%s, want\n%s", dump(got), dump(want))
+	}
+	// Without a keeper a terminal is gone with the daemon.
+	d.Keeper, d.Programs = KeeperNone, []ProgramInfo{{Name: "web", PID: 51}, {Name: "shell", PID: 54, PTY: true}}
+	if got := Programs(nil, d); got[0].Crash != "identity" || got[0].Differs != "" || got[1].Crash != "hang-up" || !strings.Contains(got[1].Differs, "hangs it up") || got[1].Hint == "" || got[1].Level != "warning" {
+		t.Errorf("without a keeper: %s", dump(got))
 	}
 	// A pid of another namespace: what it is here isn't a tend.
 	m = fake(t, with(host, "proc/1/cmdline", "/sbin/init\x00"))

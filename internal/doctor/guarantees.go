@@ -51,6 +51,12 @@ func Programs(findings []api.Finding, daemon *DaemonInfo) []api.DoctorProgram {
 		if p.Output != "" {
 			output.Answer, output.Level = p.Output, api.LevelOK
 		}
+		if p.PTY && crash.Answer == "identity" {
+			crash.Answer = "hang-up"
+			if d.Differs == "" {
+				d.Differs, d.Hint = "a crash of tend hangs it up: nobody else keeps its terminal", keep
+			}
+		}
 		d.Stop, d.Crash, d.Status, d.Output = stop.Answer, crash.Answer, status.Answer, output.Answer
 		d.Level = worst(stop.Level, crash.Level, status.Level, output.Level)
 		all = append(all, d)

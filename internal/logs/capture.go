@@ -58,19 +58,20 @@ type Capture struct {
 	bufs   scratches
 	stages *stages // nil: none
 
-	mu      sync.Mutex
-	closed  bool
-	slots   []*Stream // by EpollEvent.Fd
-	free    []int32   // unused slots
-	seq     int32     // tells a slot's owners apart in late events
-	streams int
-	moved   int64
-	dropped int64
-	packer  packer
-	big     int   // streams with a larger pipe
-	total   int64 // see Bound
-	folder  string
-	senders map[Target]*sender // made when there is something to send
+	mu        sync.Mutex
+	closed    bool
+	slots     []*Stream           // by EpollEvent.Fd
+	free      []int32             // unused slots
+	seq       int32               // tells a slot's owners apart in late events
+	terminals map[int32]*Terminal // by their seq
+	streams   int
+	moved     int64
+	dropped   int64
+	packer    packer
+	big       int   // streams with a larger pipe
+	total     int64 // see Bound
+	folder    string
+	senders   map[Target]*sender // made when there is something to send
 
 	// Two lanes, so that a standard output that blocks holds up only those
 	// that write to it.
@@ -311,6 +312,12 @@ func (c *Capture) dispatch(conn syscall.RawConn) {
 		}
 		c.mu.Lock()
 		for _, ev := range events[:max(n, 0)] {
+			if ev.Fd == ofTerminal {
+				if t := c.terminals[ev.Pad]; t != nil {
+					t.kick()
+				}
+				continue
+			}
 			// The slot may have a new owner since the kernel made the event.
 			if s := c.slots[ev.Fd]; s != nil && s.seq == ev.Pad {
 				c.enqueue(s)
@@ -498,6 +505,9 @@ func (c *Capture) Close() error {
 		if s != nil {
 			s.close()
 		}
+	}
+	for _, t := range c.terminals {
+		t.close()
 	}
 	c.mu.Unlock()
 	err := c.epoll.Close()

@@ -24,6 +24,10 @@ type Recipe struct {
 	// colours and the like (ECMA-48).
 	StripANSI bool
 
+	// Terminal takes a carriage return from a line's end, which a terminal puts
+	// there; others stay.
+	Terminal bool
+
 	// MaxLine is the length in bytes at which a line is ended, and goes on in the
 	// next one behind [Continued]; 0 is none. It counts what is put in front.
 	// Of an object it is the length of the message, and [pieceMax] where it is
@@ -198,6 +202,16 @@ func (k *cook) line(out, p []byte, column int, at spot) ([]byte, int, int) {
 		if run[len(run)-1] == '\n' {
 			run = run[:len(run)-1]
 		}
+		if k.Terminal && run[len(run)-1] == '\r' && (i+len(run) < len(p) || !at.flush) {
+			switch run = run[:len(run)-1]; {
+			case len(run) > 0: // first what is before it
+			case i+1 < len(p):
+				i++
+				continue
+			default: // a line end may follow
+				return out, i, column
+			}
+		}
 		if k.StripANSI {
 			if p[i] == escape {
 				m := sequence(p[i:])
@@ -244,7 +258,7 @@ func (k *cook) next(p []byte, limit int, flush bool) (message []byte, n int, par
 	if !k.StripANSI {
 		line := p[:min(len(p), limit+1)]
 		if i := bytes.IndexByte(line, '\n'); i >= 0 {
-			return p[:i], i + 1, false
+			return k.trim(p[:i]), i + 1, false
 		}
 		switch {
 		case len(p) > limit:
@@ -260,7 +274,7 @@ func (k *cook) next(p []byte, limit int, flush bool) (message []byte, n int, par
 	for i := 0; i < len(p); {
 		switch p[i] {
 		case '\n':
-			return b, i + 1, false
+			return k.trim(b), i + 1, false
 		case escape:
 			m := sequence(p[i:])
 			if m == 0 {
@@ -286,6 +300,14 @@ func (k *cook) next(p []byte, limit int, flush bool) (message []byte, n int, par
 		return nil, 0, false
 	}
 	return b, len(p), true
+}
+
+// trim returns a line without what a terminal puts at its end.
+func (k *cook) trim(line []byte) []byte {
+	if k.Terminal {
+		return bytes.TrimSuffix(line, []byte("\r"))
+	}
+	return line
 }
 
 // fit returns how much of p has room, without tearing a rune where that can be

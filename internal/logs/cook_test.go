@@ -17,9 +17,12 @@ import (
 
 // A model is what a recipe makes of a whole stream, by the plainest means: the
 // messages of its lines.
-func model(in []byte, strip bool) string {
+func model(in []byte, strip, terminal bool) string {
 	if strip {
 		in = regexp.MustCompile(`\x1b\[[0-9;]*m`).ReplaceAll(in, nil)
+	}
+	if terminal {
+		in = bytes.ReplaceAll(in, []byte("\r\n"), []byte("\n"))
 	}
 	return string(in)
 }
@@ -32,10 +35,12 @@ func FuzzCook(f *testing.F) {
 	f.Add([]byte(strings.Repeat("é long line ", 90)+"\n\n\xff\xfe\n"), []byte{200, 13}, uint16(500), uint8(7))
 	f.Add([]byte(strings.Repeat("\x1b[1mé long line ", 90)+"\n\n\xff\"\\\n"), []byte{255}, uint16(100), uint8(11))
 	f.Add([]byte("\x1b[\x1b\n\x1b]0;title\x07x\n"), []byte{2}, uint16(9), uint8(10))
+	f.Add([]byte("one\r\ntwo\r\r\n50%\r100%\r\n\r"), []byte{4, 1}, uint16(0), uint8(16))
+	f.Add([]byte(strings.Repeat("x", 128)+"\r\n"+strings.Repeat("y", 127)+"\r\n"), []byte{9}, uint16(60), uint8(21))
 	now := time.Date(2026, 1, 2, 3, 4, 5, 6e6, time.UTC)
 	stamp := now.Format(stamped) + " "
 	f.Fuzz(func(t *testing.T, in, chunks []byte, limit uint16, kind uint8) {
-		r := &Recipe{JSON: kind&1 != 0, StripANSI: kind&2 != 0, Timestamp: kind&8 != 0, Source: Source{Program: "wéb\"", Instance: 3, Stream: "stdout"}}
+		r := &Recipe{JSON: kind&1 != 0, StripANSI: kind&2 != 0, Timestamp: kind&8 != 0, Terminal: kind&16 != 0, Source: Source{Program: "wéb\"", Instance: 3, Stream: "stdout"}}
 		if kind&4 != 0 {
 			r.MaxLine = MinMaxLine
 		}
@@ -128,7 +133,10 @@ func FuzzCook(f *testing.F) {
 		if r.StripANSI && bytes.ContainsRune(regexp.MustCompile(`\x1b\[[0-9;]*m`).ReplaceAll(in, nil), escape) {
 			return // more than the model knows: that it ends, and again the same, is what is shown
 		}
-		want := model(in, r.StripANSI)
+		if r.Terminal && (limit > 0 || r.StripANSI && bytes.Contains(in, []byte("\r\x1b"))) {
+			return // a line torn there keeps what was at its end
+		}
+		want := model(in, r.StripANSI, r.Terminal)
 		if r.JSON && !utf8.Valid(in) {
 			return
 		}

@@ -148,7 +148,7 @@ func (c *Capture) send(s *Stream, o *Options, p []byte, flush bool) {
 	}
 	var plain Recipe
 	if o.Recipe != nil {
-		plain.StripANSI, plain.MaxLine = o.Recipe.StripANSI, o.Recipe.MaxLine
+		plain.StripANSI, plain.Terminal, plain.MaxLine = o.Recipe.StripANSI, o.Recipe.Terminal, o.Recipe.MaxLine
 	}
 	b := batch{from: o.Source, now: time.Now()}
 	k := cook{Recipe: &plain}

@@ -17,19 +17,20 @@ import (
 type Step string
 
 const (
-	StepFork   Step = "fork"
-	StepCgroup Step = "cgroup"
-	StepStdio  Step = "stdio"
-	StepOOM    Step = "oom_score_adj"
-	StepNice   Step = "nice"
-	StepLimit  Step = "limit"
-	StepUser   Step = "user"
-	StepGroup  Step = "group"
-	StepGroups Step = "groups"
-	StepDir    Step = "directory"
-	StepPrivs  Step = "no_new_privileges"
-	StepExec   Step = "command"
-	StepWatch  Step = "watch"
+	StepFork     Step = "fork"
+	StepCgroup   Step = "cgroup"
+	StepStdio    Step = "stdio"
+	StepTerminal Step = "terminal"
+	StepOOM      Step = "oom_score_adj"
+	StepNice     Step = "nice"
+	StepLimit    Step = "limit"
+	StepUser     Step = "user"
+	StepGroup    Step = "group"
+	StepGroups   Step = "groups"
+	StepDir      Step = "directory"
+	StepPrivs    Step = "no_new_privileges"
+	StepExec     Step = "command"
+	StepWatch    Step = "watch"
 )
 
 // A SpawnError says why an attempt couldn't be started. Nothing of it runs.

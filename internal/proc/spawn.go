@@ -35,6 +35,10 @@ type Attempt struct {
 
 	Stdin, Stdout, Stderr int // descriptors of ours; -1 is /dev/null
 
+	// Terminal says that Stdin is a terminal, and is to be the controlling one of
+	// the program, in a session of its own: see [OpenTerminal].
+	Terminal bool
+
 	// Files are further descriptors of ours, by the numbers from 3 on under which
 	// the program has them.
 	Files map[int]int
@@ -196,13 +200,16 @@ func (sp *spawner) prepare(h *Host, a *Attempt, argv, candidates []string, join 
 		limit = max(limit, number+1, fd+1)
 	}
 	sp.begin(limit)
-	if h.sessions {
+	if h.sessions || a.Terminal {
 		sp.do(StepFork, unix.SYS_SETSID)
 	} else {
 		sp.do(StepFork, unix.SYS_SETPGID, 0, 0)
 	}
 	for i, fd := range sp.slots {
 		sp.do(StepStdio, unix.SYS_DUP3, uintptr(fd), uintptr(i), 0)
+	}
+	if a.Terminal {
+		sp.do(StepTerminal, unix.SYS_IOCTL, 0, unix.TIOCSCTTY, 0)
 	}
 	// Further files wait above all numbers in use until nothing is opened any more.
 	files := slices.Sorted(maps.Keys(a.Files))

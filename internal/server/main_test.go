@@ -36,6 +36,7 @@ type fake struct {
 	err       error
 	plan      *api.Plan
 	stopping  bool
+	seat      *seat         // who attaches gets it
 	block     chan struct{} // Act and Daemon wait for it, or for their context
 	begun     chan struct{} // told when one waits
 }
@@ -133,6 +134,13 @@ func (f *fake) Shutdown(_ context.Context, o api.ShutdownOptions) error {
 	return f.ask("shutdown %+v", o)
 }
 
+func (f *fake) Attach(_ context.Context, name string, tail api.Tail) (Attachment, error) {
+	if err := f.ask("attach %s %q", name, tail); err != nil {
+		return nil, err
+	}
+	return f.seat, nil
+}
+
 func (f *fake) Logs(_ context.Context, pattern string) ([]LogFile, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -176,7 +184,7 @@ func instance(name string) api.Instance {
 	return api.Instance{
 		Name: name, Program: program, State: api.Running, Ready: true, Healthy: &healthy, Enabled: true, Wanted: true,
 		PID: 41207, Generation: 3, Since: then, UptimeSeconds: 1.5, Restarts: 2, CPUPercent: &cpu, MemoryBytes: &memory, NextRun: &next,
-		LastExit: &api.Exit{Signal: "KILL", At: then, Reason: "signal KILL"}, Message: "as it should be", Status: "serving", After: []string{"db"}, Requires: []string{"db"}, Outdated: true, Idle: true,
+		LastExit: &api.Exit{Signal: "KILL", At: then, Reason: "signal KILL"}, Message: "as it should be", Status: "serving", After: []string{"db"}, Requires: []string{"db"}, Outdated: true, Idle: true, PTY: true,
 		Usage: &api.Usage{CPUSeconds: 1.5, Processes: 2, Threads: 3, ResidentBytes: memory, ProportionalBytes: &memory, CgroupBytes: &memory, CgroupPeakBytes: &memory,
 			Descriptors: &memory, ReadBytes: &memory, WrittenBytes: &memory},
 		Processes: []api.Process{{PID: 41207, Parent: 1, Command: "php -S 127.0.0.1:8000", CPUPercent: &cpu, CPUSeconds: 1.5, MemoryBytes: memory, Threads: 3}},

@@ -56,6 +56,12 @@ func describe(t *testing.T) object {
 		if row.answer != nil {
 			content = jsonContent(d.schema(reflect.TypeOf(row.answer)))
 		}
+		if row.frames {
+			content = object{"application/octet-stream": object{"schema": object{"type": "string", "description": "Both sides send frames: a byte that says what it is, the length of the rest in four bytes, the most significant first, and so many bytes, at most 65536. " +
+				"0 is input of the program or its output, an empty one a sign of life; 1, to the daemon, is rows and columns of the terminal, in two bytes each; 2, from the daemon, is a notice in JSON, as x-notice says. Others are to be skipped."},
+				"x-notice": d.schema(reflect.TypeOf(row.answer))}}
+			params = append(params, object{"name": "Upgrade", "in": "header", "required": true, "schema": object{"type": "string", "const": api.AttachProtocol}})
+		}
 		if row.text {
 			content["text/plain"] = object{"schema": object{"type": "string", "description": "the bytes as they are"}}
 		}
@@ -242,6 +248,7 @@ func TestOpenAPI(t *testing.T) {
 				Content map[string]struct {
 					Schema object
 					Events map[string]object `json:"x-events"`
+					Notice object            `json:"x-notice"`
 				}
 			}
 		}
@@ -308,6 +315,8 @@ func TestOpenAPI(t *testing.T) {
 						for v.event(t, where, content.Events, next()) {
 						}
 						target, _, _ = strings.Cut(target, "?")
+					case content.Notice != nil:
+						v.check(t, where, content.Notice, decoded(t, s.notice(t, target)))
 					default:
 						if kind == "application/json" && content.Schema["type"] == "array" && path == "/v1/events" {
 							target += "?follow=0"
@@ -348,6 +357,24 @@ func TestOpenAPI(t *testing.T) {
 			}
 		}
 	}
+}
+
+// notice returns what somebody who is attached is told, word by word.
+func (s *served) notice(t *testing.T, target string) string {
+	t.Helper()
+	s.fake.seat = newSeat()
+	s.fake.seat.shown <- &api.AttachNotice{Name: "web", State: "exited", Message: "web is exited", MissedBytes: 5, End: true, OK: true}
+	conn, in := dial(t, s)
+	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: tend\r\nConnection: upgrade\r\nUpgrade: %s\r\n\r\n", target, api.AttachProtocol)
+	r, err := http.ReadResponse(in, nil)
+	if err != nil || r.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatal(r, err)
+	}
+	kind, p, err := api.ReadFrame(in, nil)
+	if err != nil || kind != api.FrameNotice {
+		t.Fatal(kind, p, err)
+	}
+	return string(p)
 }
 
 func decoded(t *testing.T, text string) any {

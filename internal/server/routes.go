@@ -36,6 +36,7 @@ type route struct {
 	status       int // of success; 0: 200
 	events       []eventType
 	text         bool // an answer may also be text/plain
+	frames       bool // the connection is upgraded; answer is what a notice on it says
 	page         bool // of the page, and not of the API
 	serve        func(*Server, *call) error
 }
@@ -53,20 +54,22 @@ type eventType struct {
 }
 
 var (
-	followParam = param{"follow", "boolean", "go on with what comes"}
-	linesParam  = param{"lines", "integer", "that many last lines of each instance, 100 unless given; -1: all"}
-	begunParam  = param{"begun", "boolean", "all since the daemon has started the instance first; lines holds for those of which it doesn't know"}
-	logSince    = param{"since", "string", "go on after this id of an event; lines holds for instances that it doesn't know"}
-	logFrom     = param{"from", "string", "of the lines that are there, none printed before this time (RFC 3339), as far as that is known"}
-	logUntil    = param{"until", "string", "and none printed after this one"}
-	logGrep     = param{"grep", "string", "only lines in which this regular expression (RE2) finds something"}
-	logTimes    = param{"times", "boolean", "each event is of one time, and has it"}
-	runLimit    = param{"limit", "integer", "at most that many runs of each instance, 50 unless given, which is as many as are kept"}
-	runSince    = param{"since", "string", "only runs that have ended since this time (RFC 3339), or go on"}
-	eventSince  = param{"since", "integer", "only events after this number; one that the daemon has not reached is from its life before and means all"}
-	eventLatest = param{"latest", "boolean", "of a stream: of the changes of an instance's state that come close together only the latest, four times a second at most"}
-	ageParam    = param{"max_age", "number", "an answer that was made up to that many seconds ago will do; 0 unless given"}
-	eventOf     = param{"program", "string", "only events of this program or instance"}
+	followParam    = param{"follow", "boolean", "go on with what comes"}
+	linesParam     = param{"lines", "integer", "that many last lines of each instance, 100 unless given; -1: all"}
+	begunParam     = param{"begun", "boolean", "all since the daemon has started the instance first; lines holds for those of which it doesn't know"}
+	logSince       = param{"since", "string", "go on after this id of an event; lines holds for instances that it doesn't know"}
+	logFrom        = param{"from", "string", "of the lines that are there, none printed before this time (RFC 3339), as far as that is known"}
+	logUntil       = param{"until", "string", "and none printed after this one"}
+	logGrep        = param{"grep", "string", "only lines in which this regular expression (RE2) finds something"}
+	logTimes       = param{"times", "boolean", "each event is of one time, and has it"}
+	runLimit       = param{"limit", "integer", "at most that many runs of each instance, 50 unless given, which is as many as are kept"}
+	runSince       = param{"since", "string", "only runs that have ended since this time (RFC 3339), or go on"}
+	eventSince     = param{"since", "integer", "only events after this number; one that the daemon has not reached is from its life before and means all"}
+	eventLatest    = param{"latest", "boolean", "of a stream: of the changes of an instance's state that come close together only the latest, four times a second at most"}
+	ageParam       = param{"max_age", "number", "an answer that was made up to that many seconds ago will do; 0 unless given"}
+	eventOf        = param{"program", "string", "only events of this program or instance"}
+	attachReadOnly = param{"read_only", "boolean", "what is sent is nothing to the program"}
+	attachTail     = param{"tail", "string", "what comes first: what was written last (all, the default), nothing (none), or what this daemon has carried (new), for who was attached to the one before it"}
 )
 
 // routes is the API and its security on one page.
@@ -94,6 +97,8 @@ var routes = []route{
 	{method: "POST", path: "/v1/programs/{name}/signal", access: write, summary: "send their main processes a signal", body: api.Act{}, answer: api.Results{}, serve: act("signal")},
 	{method: "GET", path: "/v1/programs/{name}/logs", access: read, summary: "what programs print", query: []param{followParam, linesParam, begunParam, logSince, logFrom, logUntil, logGrep, logTimes}, text: true,
 		events: []eventType{{"log", api.LogLine{}}, {"trouble", api.LogTrouble{}}, {"end", struct{}{}}}, serve: (*Server).logs},
+	{method: "POST", path: "/v1/programs/{name}/attach", access: admin, summary: "the terminal of an instance with pty: the connection becomes one of frames both ways (Upgrade: " + api.AttachProtocol + ")", query: []param{attachReadOnly, attachTail}, answer: api.AttachNotice{},
+		status: http.StatusSwitchingProtocols, frames: true, serve: (*Server).attach},
 	{method: "GET", path: "/v1/plan", access: read, summary: "what a reload would do", answer: api.Plan{}, serve: (*Server).plan},
 	{method: "POST", path: "/v1/reload", access: admin, summary: "apply the configuration files", body: api.ReloadOptions{}, answer: api.Plan{}, serve: (*Server).reload},
 	{method: "GET", path: "/v1/events", access: read, summary: "what happened: a stream, or with follow=0 an array of what is held", query: []param{followParam, eventSince, eventOf, eventLatest}, answer: []api.Event{},

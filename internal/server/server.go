@@ -52,6 +52,22 @@ type Control interface {
 	// Logs returns where the output of the instances that pattern means is; none
 	// is an error of kind not-found.
 	Logs(ctx context.Context, pattern string) ([]LogFile, error)
+	// Attach attaches to the terminal of the instance with that name, or of the only
+	// one of the program with that name, until ctx ends or it is closed.
+	Attach(ctx context.Context, name string, tail api.Tail) (Attachment, error)
+}
+
+// An Attachment is somebody's place at the terminal of an instance. One goroutine
+// may read, another write.
+type Attachment interface {
+	// Next waits for output, or a notice. The bytes are the caller's. The error is
+	// io.EOF after a notice with End.
+	Next(ctx context.Context) ([]byte, *api.AttachNotice, error)
+	// Write gives the program input. It waits for as long as that isn't read, until
+	// Close.
+	Write(p []byte) error
+	Resize(rows, columns uint16)
+	Close()
 }
 
 // A LogFile says where the output of an instance is.

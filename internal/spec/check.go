@@ -125,7 +125,9 @@ func Check(s *Set) []Problem {
 		if p.OnEvent.SecretFile != "" && p.OnEvent.URL == "" {
 			say(p, "on_event.secret_file", "say on_event.url as well, or drop it", "on_event.secret_file signs what is posted, but there is no on_event.url")
 		}
-		if filepath.IsAbs(p.Log.Stderr) && p.Log.Stderr == p.Log.File && p.Log.Format != LogJSON { // an object says which it is of
+		if p.PTY && p.Log.Stderr != "" {
+			say(p, "log.stderr", "drop log.stderr, or pty", "a program with pty writes everything to its terminal: its errors can't be told from the rest")
+		} else if filepath.IsAbs(p.Log.Stderr) && p.Log.Stderr == p.Log.File && p.Log.Format != LogJSON { // an object says which it is of
 			say(p, "log.stderr", "drop log.stderr: it is merged by default", "log.stderr and log.file are the same file")
 		}
 	}

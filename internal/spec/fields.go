@@ -55,6 +55,8 @@ var Fields = []*Field{
 		ptr: func(p *Program) any { return &p.UserEnv }},
 	{Key: "umask", Apply: OnRestart, Doc: "File mode creation mask, octal: `\"022\"`.", Value: `an octal mode, as "022"`,
 		ptr: func(p *Program) any { return &octal{&p.Umask} }},
+	{Key: "pty", Apply: OnRestart, Doc: "It gets a pseudo-terminal as its standard input, output and error, and as its controlling terminal; `tend attach` connects to it. `TERM` is set unless its environment has one. Its log has the lines as it writes them, without the carriage returns that a terminal adds.",
+		ptr: func(p *Program) any { return &p.PTY }},
 	{Key: "restart", Apply: Live, Doc: "When to start it again after it ended: `on-failure` is after a status not in `success_codes`, or a signal.",
 		Enum: []string{"always", "on-failure", "never"}, ptr: func(p *Program) any { return (*string)(&p.Restart) }},
 	{Key: "success_codes", Apply: Live, Doc: "Exit statuses that count as success.",

@@ -79,6 +79,7 @@ type Program struct {
 	User, Group     string
 	UserEnv         bool
 	Umask           Optional // permission bits
+	PTY             bool     // it gets a terminal, as its standard streams
 	Restart         Restart
 	SuccessCodes    []int // sorted
 	MinUptime       time.Duration

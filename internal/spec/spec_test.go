@@ -115,7 +115,7 @@ func TestHints(t *testing.T) {
 // TestDefaults compares New with the contract.
 func TestDefaults(t *testing.T) {
 	want := map[string]string{
-		"enabled": "true", "autostart": "true", "instances": "1", "restart": "always", "success_codes": "0", "min_uptime": "1s",
+		"enabled": "true", "autostart": "true", "instances": "1", "pty": "false", "restart": "always", "success_codes": "0", "min_uptime": "1s",
 		"backoff.initial": "100ms", "backoff.max": "30s", "backoff.factor": "2", "backoff.jitter": "0.1", "backoff.reset": "10s",
 		"max_failures": "0", "retry_failed": "0s", "stop_signal": "TERM", "stop_timeout": "10s", "stop_scope": "group", "kill_scope": "tree", "user_env": "true", "backoff.kind": "growing", "when_disabled": "stop",
 		"type": "service", "log.max_size": "50MB", "log.keep": "5", "log.timestamp": "false", "log.shared": "false", "log.compress": "none", "log.rate_limit": "0B", "log.syslog": "/dev/log", "log.journal": "/run/systemd/journal/socket", "log.format": "raw", "log.max_line": "0B", "log.strip_ansi": "false", "no_new_privileges": "false",
@@ -491,6 +491,7 @@ func TestCheck(t *testing.T) {
 		prog("log4", func(p *Program) { p.Log.File, p.Instances = "/z"+InstanceMark, 2 }),
 		prog("shared", func(p *Program) { p.Log.File, p.Log.Shared = "/x.log", true }),
 		prog("log5", func(p *Program) { p.Log.File, p.Instances = "/dev/stdout", 2 }),
+		prog("term", func(p *Program) { p.PTY, p.Log.Stderr = true, Separate }),
 		prog("a", func(p *Program) { p.After = []string{"b"} }),
 		prog("b", func(p *Program) { p.After = []string{"db", "a"} }),
 		prog("db", nil),
@@ -505,6 +506,7 @@ func TestCheck(t *testing.T) {
 		`none|command|the command is missing|say what to run: command = "…"`,
 		`slow|backoff.max|backoff.max (1ms) is less than backoff.initial (100ms)|`,
 		`log|log.stderr|log.stderr and log.file are the same file|drop log.stderr: it is merged by default`,
+		`term|log.stderr|a program with pty writes everything to its terminal: its errors can't be told from the rest|drop log.stderr, or pty`,
 		`a|after|these wait for each other: a → b → a|drop one of them`,
 		`log2|log.file|"log" writes to the same file|give each program a file of its own, or say log.shared = true`,
 		`log3|log.file|its 2 instances would write to the same file|put ${TEND_INSTANCE} into the path`,
