@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -109,16 +110,35 @@ func numbers(dir string) []int {
 // marker returns the entry for key in the environment with which pid was
 // executed, "" if there is none or it can't be read.
 func marker(pid int, key string) string {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
-	if err != nil {
-		return ""
-	}
-	for e := range bytes.SplitSeq(b, []byte{0}) {
-		if k, _, ok := bytes.Cut(e, []byte("=")); ok && string(k) == key {
-			return string(e)
+	const first, longest = 50 * time.Microsecond, 20 * time.Millisecond
+	for wait := first; ; wait *= 2 {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+		if err != nil {
+			return ""
 		}
+		for e := range bytes.SplitSeq(b, []byte{0}) {
+			if k, _, ok := bytes.Cut(e, []byte("=")); ok && string(k) == key {
+				return string(e)
+			}
+		}
+		if len(b) > 0 || wait > longest || wait > 2*first && bare(pid) {
+			return ""
+		}
+		time.Sleep(wait)
 	}
-	return ""
+}
+
+// bare reports whether a process has no environment (env_start and env_end in
+// proc_pid_stat(5)). One that is within execve(2) has, but for moments it isn't in
+// its new memory yet: where it begins is known first, then where it ends.
+func bare(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return true
+	}
+	f := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
+	const vsize, envStart, envEnd = 20, 47, 48
+	return len(f) <= envEnd || string(f[vsize]) == "0" || string(f[envEnd]) != "0" && bytes.Equal(f[envStart], f[envEnd])
 }
 
 // A stray is a process that may have outlived its parent in some tree.

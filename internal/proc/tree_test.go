@@ -423,3 +423,19 @@ func TestLeave(t *testing.T) {
 		}
 	})
 }
+
+// TestMarkerOfExecuting: a process that executes something else has its mark all the
+// time, though its environment isn't there for moments.
+func TestMarkerOfExecuting(t *testing.T) {
+	cmd := exec.Command("/bin/sh", "-c", "$AGAIN")
+	cmd.Env = []string{"PROC_TEST_MARK=here", `AGAIN=exec sh -c $AGAIN`, "PATH=" + os.Getenv("PATH")}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { cmd.Process.Kill(); cmd.Wait() }()
+	for n := range 20000 {
+		if got := marker(cmd.Process.Pid, "PROC_TEST_MARK"); got != "PROC_TEST_MARK=here" {
+			t.Fatalf("it has %q after %d looks", got, n)
+		}
+	}
+}
