@@ -9,6 +9,7 @@ package metrics
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -40,6 +41,7 @@ type Set struct {
 	snapshot func(context.Context) (Snapshot, error)
 
 	exits   *prometheus.CounterVec
+	again   *prometheus.CounterVec
 	reloads *prometheus.CounterVec
 	starts  *prometheus.HistogramVec
 	stops   *prometheus.HistogramVec
@@ -47,6 +49,14 @@ type Set struct {
 
 	mu    sync.Mutex
 	began map[string]time.Time // of starts and stops under way, by instance
+	ends  map[string]end       // the latest, by instance
+}
+
+// end is how a run ended.
+type end struct {
+	program string
+	gen     uint64 // of the run
+	cause   string // "": it has been started again since
 }
 
 // durations are the buckets of starts and stops, in seconds: from a worker that is
@@ -56,10 +66,13 @@ var durations = []float64{0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300
 // New returns the metrics of a daemon. snapshot is called for each scrape.
 func New(version string, snapshot func(context.Context) (Snapshot, error)) *Set {
 	s := &Set{
-		registry: prometheus.NewPedanticRegistry(), snapshot: snapshot, began: make(map[string]time.Time),
+		registry: prometheus.NewPedanticRegistry(), snapshot: snapshot, began: make(map[string]time.Time), ends: make(map[string]end),
 		exits: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tend_program_exits_total", Help: "Ends of a program's processes, and starts that failed, by cause and status.",
 		}, []string{"program", "cause", "status"}),
+		again: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tend_program_restarts_total", Help: "Starts of a program's instances after their first, by why the run before has ended.",
+		}, []string{"program", "reason"}),
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tend_reloads_total", Help: "Configurations that were applied, rejected, or taken back.",
 		}, []string{"result"}),
@@ -80,7 +93,7 @@ func New(version string, snapshot func(context.Context) (Snapshot, error)) *Set 
 		Name: "tend_build_info", Help: "1, with the version of the daemon.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	info.Set(1)
-	s.registry.MustRegister(s.exits, s.reloads, s.starts, s.stops, s.lag, info, view{s},
+	s.registry.MustRegister(s.exits, s.again, s.reloads, s.starts, s.stops, s.lag, info, view{s},
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewGoCollector())
 	return s
 }
@@ -107,12 +120,20 @@ func (s *Set) Observe(events ...event.Event) {
 func (s *Set) Lag(d time.Duration) { s.lag.Observe(d.Seconds()) }
 
 func (s *Set) observeState(e *event.Event) {
-	if e.Exit != nil {
-		cause, status := exitLabels(e.Exit)
-		s.exits.WithLabelValues(e.Program, cause, status).Inc()
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	last, ended := s.ends[e.Name]
+	if e.Exit != nil && (!ended || e.Exit.Gen != last.gen || e.Exit.Gen == 0) { // more than one event may tell of it
+		cause, status := exitLabels(e.Exit)
+		s.exits.WithLabelValues(e.Program, cause, status).Inc()
+		last = end{e.Program, e.Exit.Gen, cause}
+		s.ends[e.Name] = last
+	}
+	if e.To == api.Starting && e.PID != 0 && last.cause != "" {
+		s.again.WithLabelValues(e.Program, last.cause).Inc()
+		last.cause = ""
+		s.ends[e.Name] = last
+	}
 	began, known := s.began[e.Name]
 	switch e.To {
 	case api.Starting:
@@ -152,6 +173,8 @@ func exitLabels(e *event.Exit) (cause, status string) {
 	switch {
 	case e.Cause != "":
 		return causeOf(e.Cause), status
+	case e.By != "":
+		return "asked", status
 	case e.Success:
 		return "success", status
 	}
@@ -162,6 +185,10 @@ func exitLabels(e *event.Exit) (cause, status string) {
 func (s *Set) forget(program string) {
 	l := prometheus.Labels{"program": program}
 	s.exits.DeletePartialMatch(l)
+	s.again.DeletePartialMatch(l)
+	s.mu.Lock()
+	maps.DeleteFunc(s.ends, func(_ string, e end) bool { return e.program == program })
+	s.mu.Unlock()
 	s.starts.DeletePartialMatch(l)
 	s.stops.DeletePartialMatch(l)
 }
