@@ -183,7 +183,8 @@ func TestAttachShutdown(t *testing.T) {
 func TestAttachRefused(t *testing.T) {
 	s := serve(t, nil)
 	s.fake.seat = newSeat()
-	r, err := http.Post("http://"+network(t, s)+"/v1/programs/web/attach", "", nil)
+	away := http.Client{Timeout: deadline}
+	r, err := away.Post("http://"+network(t, s)+"/v1/programs/web/attach", "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,7 +228,14 @@ func network(t *testing.T, s *served) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go s.Serve(l)
+	ended := make(chan error, 1)
+	go func() { ended <- s.Serve(l) }()
+	t.Cleanup(func() {
+		s.down()
+		if err := <-ended; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	})
 	return l.Addr().String()
 }
 

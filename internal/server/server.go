@@ -126,6 +126,7 @@ type Server struct {
 	metrics http.Handler
 	access  atomic.Pointer[Access] // nil: not on a network
 	http    *http.Server
+	tls     bool          // speaks TLS; net/http gives any server a configuration for it
 	conns   chan struct{} // holds an element for each open connection
 	streams chan struct{} // and for each open stream
 
@@ -141,7 +142,7 @@ type Server struct {
 // New returns a server that listens nowhere yet.
 func New(c Config) *Server {
 	s := &Server{
-		control: c.Control, log: c.Events, socket: c.Socket, metrics: c.Metrics,
+		control: c.Control, log: c.Events, socket: c.Socket, metrics: c.Metrics, tls: c.TLS != nil,
 		conns: make(chan struct{}, maxConns), streams: make(chan struct{}, maxStreams),
 		readLimit: readLimit, writeLimit: writeLimit, heartbeat: heartbeat,
 	}
@@ -201,7 +202,7 @@ func (s *Server) Serve(l net.Listener) error {
 	s.listeners = append(s.listeners, limited)
 	s.mu.Unlock()
 	var err error
-	if s.http.TLSConfig != nil {
+	if s.tls {
 		err = s.http.ServeTLS(limited, "", "")
 	} else {
 		err = s.http.Serve(limited)
