@@ -236,8 +236,8 @@ func (c *Capture) Adopt(name string, fd int, o Options) (*Stream, error) {
 
 	s := &Stream{c: c, name: name, fd: int32(own), size: int32(size)}
 	s.set(&o)
-	if s.size == bigPipe { // an earlier process has made it larger
-		s.small, s.big = 64<<10, true
+	if s.size > plainPipe { // an earlier process has made it larger
+		s.small, s.big = plainPipe, true
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -426,8 +426,8 @@ func (c *Capture) size(s *Stream, full bool) {
 	switch {
 	case s.closed, s.mode != File || s.extra != nil && (s.extra.Recipe != nil || s.extra.sees()) || s.tap != nil:
 		// What isn't spliced has to find room in a stage.
-	case full && s.size < bigPipe && c.big < maxBig:
-		if n, err := unix.FcntlInt(uintptr(s.fd), unix.F_SETPIPE_SZ, bigPipe); err == nil {
+	case full && !s.big && s.size < s.largest() && c.big < maxBig:
+		if n, err := unix.FcntlInt(uintptr(s.fd), unix.F_SETPIPE_SZ, int(s.largest())); err == nil {
 			s.small, s.size, s.big = s.size, int32(n), true
 			c.big++
 		}
@@ -437,6 +437,15 @@ func (c *Capture) size(s *Stream, full bool) {
 			c.big--
 		}
 	}
+}
+
+// largest is how large the pipe of s may be made, in bytes.
+func (s *Stream) largest() int32 {
+	n := int32(bigPipe)
+	for s.maxSize > 0 && int64(n)*pipesPerFile > s.maxSize && n > plainPipe {
+		n /= 2
+	}
+	return n
 }
 
 // now is the monotonic time since c was made.
@@ -624,7 +633,7 @@ func (s *Stream) pace(n int64, now time.Duration) (again bool, nap time.Duration
 	s.last = now
 	full := int64(s.size)
 	switch {
-	case n*int64(maxNap) < 1024*int64(elapsed): // less than 1 KiB in the longest nap
+	case elapsed >= minNap && n*int64(maxNap) < 1024*int64(elapsed): // less than 1 KiB in the longest nap; at once is too soon to tell
 		s.nap = 0
 		return false, 0
 	case n >= full*3/4:

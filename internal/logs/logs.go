@@ -138,11 +138,17 @@ const (
 	maxNap = 500 * time.Microsecond
 
 	// The pipe of a stream that writes more than it holds in the longest nap is made
-	// larger, up to bigPipe, and the nap may be twice as long then. A user's pipes
-	// share a limit (pipe-user-pages-soft, by default as much as 1,024 pipes have);
-	// so only maxBig of them at a time are large.
-	bigPipe = 256 << 10
-	maxBig  = 8
+	// larger, up to bigPipe, which is what anybody may have (pipe-max-size), and the
+	// nap may be twice as long then. A user's pipes share a limit
+	// (pipe-user-pages-soft, by default as much as 1,024 pipes have); so only maxBig
+	// of them at a time are large.
+	plainPipe = 64 << 10
+	bigPipe   = 1 << 20
+	maxBig    = 8
+
+	// Near its size limit a file is written by the line. A pipe is no more than that
+	// part of it, so that this is the exception.
+	pipesPerFile = 16
 
 	// The beginning of a line that has to be whole waits in the pipe for its rest:
 	// it is looked at again after firstHold, then after twice that, and so on until
