@@ -633,7 +633,7 @@ func (s *Stream) pace(n int64, now time.Duration) (again bool, nap time.Duration
 	s.last = now
 	full := int64(s.size)
 	switch {
-	case elapsed >= minNap && n*int64(maxNap) < 1024*int64(elapsed): // less than 1 KiB in the longest nap; at once is too soon to tell
+	case n*int64(maxNap) < 1024*int64(elapsed): // less than 1 KiB in the longest nap
 		s.nap = 0
 		return false, 0
 	case n >= full*3/4:
